@@ -1,0 +1,46 @@
+"""Writing files so that a failure half-way never harms what was there before."""
+
+import contextlib
+import os
+import pathlib
+import tempfile
+
+
+@contextlib.contextmanager
+def atomic_write(path, mode="w", encoding=None, newline=None):
+    """Opens a temporary file beside `path` that takes its place when the block ends well.
+
+    If the block raises, or the process is killed, `path` keeps what it held before.
+
+    Args:
+        path: The file to write. Its folder is made if it is missing.
+        mode: `"w"` or `"wb"`.
+        encoding: Text encoding, `"utf-8"` by default in text mode.
+        newline: As in `open`; `""` is what the csv module wants.
+
+    Yields:
+        The open file.
+    """
+    path = pathlib.Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if "b" not in mode:
+        encoding = encoding or "utf-8"
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with open(descriptor, mode, encoding=encoding, newline=newline) as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o666 & ~_umask())
+        os.replace(temporary, path)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)
+        raise
+
+
+def _umask():
+    """The process's umask, which `mkstemp` does not apply and which can only be read by setting."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -1,0 +1,75 @@
+// What all OpKernels share: TensorFlow's threads as Parallel, its bfloat16 as ours, shape checks.
+#ifndef KERASLLM_COMMON_OP_KERNEL_H_
+#define KERASLLM_COMMON_OP_KERNEL_H_
+
+#include <optional>
+
+#include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
+#include "common/bfloat16.h"
+#include "common/parallel.h"
+#include "tensorflow/core/framework/op_kernel.h"
+#include "tensorflow/core/lib/core/threadpool.h"
+
+namespace kerasllm {
+
+// The CPU worker threads of the op's device.
+class TensorflowParallel final : public Parallel {
+ public:
+  explicit TensorflowParallel(tensorflow::OpKernelContext* context)
+      : workers_(*context->device()->tensorflow_cpu_worker_threads()) {}
+  int num_threads() const override { return workers_.num_threads; }
+  void run(int64_t num_tasks, void (*body)(void*, int64_t), void* context) override {
+    if (num_tasks == 1) return body(context, 0);
+    using ThreadPool = tensorflow::thread::ThreadPool;
+    const ThreadPool::SchedulingParams one_task_a_block(
+        ThreadPool::SchedulingStrategy::kFixedBlockSize, std::nullopt, 1);
+    workers_.workers->ParallelFor(num_tasks, one_task_a_block, [&](int64_t begin, int64_t end) {
+      for (int64_t task = begin; task < end; ++task) body(context, task);
+    });
+  }
+
+ private:
+  const tensorflow::DeviceBase::CpuWorkerThreads& workers_;
+};
+
+// TensorFlow's element type T as the compute code knows it.
+template <class T>
+struct ComputeType {
+  using type = T;
+};
+template <>
+struct ComputeType<tensorflow::bfloat16> {
+  using type = bfloat16;
+};
+
+template <class T>
+const typename ComputeType<T>::type* data_of(const tensorflow::Tensor& tensor) {
+  return reinterpret_cast<const typename ComputeType<T>::type*>(tensor.flat<T>().data());
+}
+template <class T>
+typename ComputeType<T>::type* data_of(tensorflow::Tensor* tensor) {
+  return reinterpret_cast<typename ComputeType<T>::type*>(tensor->flat<T>().data());
+}
+
+inline absl::Status expect_shape(const char* op, const char* name,
+                                       const tensorflow::Tensor& tensor,
+                                       const tensorflow::TensorShape& expected) {
+  if (tensor.shape() == expected) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat(op, ": ", name, " has shape ",
+                                                 tensor.shape().DebugString(), ", expected ",
+                                                 expected.DebugString()));
+}
+
+inline absl::Status expect_rank(const char* op, const char* name,
+                                      const tensorflow::Tensor& tensor, int rank,
+                                      const char* dimensions) {
+  if (tensor.dims() == rank) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat(op, ": ", name, " has shape ",
+                                                 tensor.shape().DebugString(), ", expected ",
+                                                 dimensions));
+}
+
+}  // namespace kerasllm
+
+#endif  // KERASLLM_COMMON_OP_KERNEL_H_

@@ -1,0 +1,117 @@
+// What the C++ tests share: seeded data, threads, poisoned and guarded buffers, and comparison with
+// a float64 reference. A failing case prints the line that says how to make it again.
+#ifndef KERASLLM_COMMON_TESTING_H_
+#define KERASLLM_COMMON_TESTING_H_
+
+#include <cmath>
+#include <cstdint>
+#include <cstdio>
+#include <cstring>
+#include <limits>
+#include <random>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "common/bfloat16.h"
+#include "common/isa.h"
+#include "common/parallel.h"
+
+namespace kerasllm::testing {
+
+inline int failures = 0;
+
+inline void expect(bool condition, const std::string& what) {
+  if (condition) return;
+  ++failures;
+  std::printf("FAILED %s\n", what.c_str());
+}
+
+inline int finish(const char* name, int cases) {
+  std::printf("%s: %d passed, %d failed\n", name, cases - failures, failures);
+  return failures == 0 ? 0 : 1;
+}
+
+class Threads final : public Parallel {
+ public:
+  explicit Threads(int count) : count_(count) {}
+  int num_threads() const override { return count_; }
+  void run(int64_t num_tasks, void (*body)(void*, int64_t), void* context) override {
+    std::vector<std::thread> threads;
+    for (int i = 0; i < count_; ++i) {
+      threads.emplace_back([=] {
+        for (int64_t task = i; task < num_tasks; task += count_) body(context, task);
+      });
+    }
+    for (std::thread& thread : threads) thread.join();
+  }
+
+ private:
+  int count_;
+};
+
+inline double value_of(float v) { return v; }
+inline double value_of(bfloat16 v) {
+  const uint32_t bits = static_cast<uint32_t>(v.bits) << 16;
+  float result;
+  std::memcpy(&result, &bits, 4);
+  return result;
+}
+inline void assign(float* to, double v) { *to = static_cast<float>(v); }
+inline void assign(bfloat16* to, double v) {
+  const float f = static_cast<float>(v);
+  uint32_t bits;
+  std::memcpy(&bits, &f, 4);
+  bits += 0x7fffu + ((bits >> 16) & 1u);
+  to->bits = static_cast<uint16_t>(bits >> 16);
+}
+
+// A tensor between canaries, filled with NaN until something is written.
+template <class T>
+class Buffer {
+ public:
+  explicit Buffer(int64_t size) : data_(size + 2 * kGuard) {
+    std::memset(data_.data(), 0xff, data_.size() * sizeof(T));
+  }
+  T* get() { return data_.data() + kGuard; }
+  int64_t size() const { return static_cast<int64_t>(data_.size()) - 2 * kGuard; }
+  double operator[](int64_t i) const { return value_of(data_[kGuard + i]); }
+
+  void fill(std::mt19937& random, double scale) {
+    std::normal_distribution<double> normal(0.0, scale);
+    for (int64_t i = 0; i < size(); ++i) assign(get() + i, normal(random));
+  }
+  bool guards_intact() const {
+    const auto* const bytes = reinterpret_cast<const unsigned char*>(data_.data());
+    const size_t guard = kGuard * sizeof(T), total = data_.size() * sizeof(T);
+    for (size_t i = 0; i < guard; ++i) {
+      if (bytes[i] != 0xff || bytes[total - 1 - i] != 0xff) return false;
+    }
+    return true;
+  }
+  bool same_bits(const Buffer& other) const {
+    return std::memcmp(data_.data(), other.data_.data(), data_.size() * sizeof(T)) == 0;
+  }
+  // The largest distance from the reference; infinite where a value is NaN.
+  double error(const std::vector<double>& reference) const {
+    double worst = 0.0;
+    for (int64_t i = 0; i < size(); ++i) {
+      const double distance = std::fabs((*this)[i] - reference[i]);
+      if (!(distance <= worst)) worst = distance == distance ? distance : INFINITY;
+    }
+    return worst;
+  }
+  std::vector<double> values() const {
+    std::vector<double> result(size());
+    for (int64_t i = 0; i < size(); ++i) result[i] = (*this)[i];
+    return result;
+  }
+
+ private:
+  static constexpr int64_t kGuard = 64;
+  std::vector<T> data_;
+};
+
+}  // namespace kerasllm::testing
+
+#endif  // KERASLLM_COMMON_TESTING_H_

@@ -1,0 +1,137 @@
+// A vector of float32 as wide as the instruction set allows, on the compiler's vector extensions:
+// one source serves SSE2, AVX2 and AVX-512, and a + b * c becomes a fused multiply-add by
+// -ffp-contract=fast. Intrinsics stay for the few things that the extensions cannot say.
+//
+// google/highway would do the same; its headers come with TensorFlow, but its run-time dispatch
+// does not link from there, and a kernel here needs a dozen operations, not a library.
+#ifndef KERASLLM_COMMON_VEC_H_
+#define KERASLLM_COMMON_VEC_H_
+
+#ifdef __SSE2__
+#include <immintrin.h>
+#endif
+
+#include <cstdint>
+
+#include "common/bfloat16.h"
+
+namespace kerasllm {
+namespace KERASLLM_ISA {
+
+#if defined(__AVX512F__) || defined(KERASLLM_AMX)
+inline constexpr int kVecBytes = 64;
+inline constexpr int kMaxRows = 6;  // 6 rows of 4 vectors fill 24 of 32 registers
+#elif defined(__AVX2__)
+inline constexpr int kVecBytes = 32;
+inline constexpr int kMaxRows = 3;  // 12 of 16 registers
+#else
+inline constexpr int kVecBytes = 16;
+inline constexpr int kMaxRows = 2;
+#endif
+inline constexpr int kLanes = kVecBytes / 4;
+
+typedef float Vec __attribute__((vector_size(kVecBytes)));
+typedef int32_t IntVec __attribute__((vector_size(kVecBytes)));
+typedef uint32_t UintVec __attribute__((vector_size(kVecBytes)));
+typedef uint16_t HalfVec __attribute__((vector_size(kVecBytes / 2)));
+typedef Vec UnalignedVec __attribute__((aligned(4), may_alias));
+typedef HalfVec UnalignedHalfVec __attribute__((aligned(2), may_alias));
+
+inline Vec broadcast(float value) { return Vec{} + value; }
+inline IntVec bits_of(Vec v) { return reinterpret_cast<IntVec>(v); }
+inline Vec from_bits(IntVec v) { return reinterpret_cast<Vec>(v); }
+inline Vec zero_vec() { return Vec{}; }
+
+inline Vec load(const float* p) { return *reinterpret_cast<const UnalignedVec*>(p); }
+inline void store(float* p, Vec v) { *reinterpret_cast<UnalignedVec*>(p) = v; }
+
+inline float to_float(float value) { return value; }
+inline float to_float(bfloat16 value) {
+  const uint32_t bits = static_cast<uint32_t>(value.bits) << 16;
+  float result;
+  __builtin_memcpy(&result, &bits, 4);
+  return result;
+}
+
+inline Vec load(const bfloat16* p) {
+  const HalfVec half = *reinterpret_cast<const UnalignedHalfVec*>(p);
+  return reinterpret_cast<Vec>(__builtin_convertvector(half, UintVec) << 16);
+}
+
+// Rounds to the nearest, ties to even; a NaN stays a NaN.
+inline void store(bfloat16* p, Vec v) {
+  const UintVec bits = reinterpret_cast<UintVec>(v);
+  const UintVec rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
+  const UintVec quiet = (bits >> 16) | 0x40u;
+  const UintVec result = (v == v) ? rounded : quiet;
+  *reinterpret_cast<UnalignedHalfVec*>(p) = __builtin_convertvector(result, HalfVec);
+}
+
+// The first `count` elements, the others zero; `count` may be kLanes or more.
+template <class T>
+inline Vec load_first(const T* p, int64_t count) {
+  if (count >= kLanes) return load(p);
+  float lanes[kLanes] = {};
+  for (int64_t i = 0; i < count; ++i) lanes[i] = to_float(p[i]);
+  return load(lanes);
+}
+
+template <class T>
+inline void store_first(T* p, Vec v, int64_t count) {
+  if (count >= kLanes) return store(p, v);
+  T lanes[kLanes];
+  store(lanes, v);
+  for (int64_t i = 0; i < count; ++i) p[i] = lanes[i];
+}
+
+// 1 / v. On AVX-512 the estimate (14 bits) and one Newton step give all but the last bit at a
+// third of a division's time.
+inline Vec reciprocal(Vec v) {
+#ifdef __AVX512F__
+  const Vec estimate = reinterpret_cast<Vec>(_mm512_maskz_rcp14_ps(0xffff, reinterpret_cast<__m512>(v)));
+  return estimate + estimate * (1.0f - v * estimate);
+#else
+  return 1.0f / v;
+#endif
+}
+
+// The lesser and the greater; a NaN in `v` stays a NaN, as the instructions return their second
+// operand then.
+inline Vec min_vec(Vec v, Vec bound) {
+#if defined(__AVX512F__)
+  return reinterpret_cast<Vec>(
+      _mm512_maskz_min_ps(0xffff, reinterpret_cast<__m512>(bound), reinterpret_cast<__m512>(v)));
+#elif defined(__AVX2__) && !defined(KERASLLM_AMX)
+  return reinterpret_cast<Vec>(
+      _mm256_min_ps(reinterpret_cast<__m256>(bound), reinterpret_cast<__m256>(v)));
+#else
+  return v > bound ? bound : v;
+#endif
+}
+inline Vec max_vec(Vec v, Vec bound) {
+#if defined(__AVX512F__)
+  return reinterpret_cast<Vec>(
+      _mm512_maskz_max_ps(0xffff, reinterpret_cast<__m512>(bound), reinterpret_cast<__m512>(v)));
+#elif defined(__AVX2__) && !defined(KERASLLM_AMX)
+  return reinterpret_cast<Vec>(
+      _mm256_max_ps(reinterpret_cast<__m256>(bound), reinterpret_cast<__m256>(v)));
+#else
+  return v < bound ? bound : v;
+#endif
+}
+
+template <class T>
+inline T min_of(T a, T b) {
+  return a < b ? a : b;
+}
+template <class T>
+inline T max_of(T a, T b) {
+  return a > b ? a : b;
+}
+inline int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+inline int64_t round_up(int64_t a, int64_t b) { return ceil_div(a, b) * b; }
+
+}  // namespace KERASLLM_ISA
+}  // namespace kerasllm
+
+#endif  // KERASLLM_COMMON_VEC_H_

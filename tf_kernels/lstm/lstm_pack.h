@@ -1,0 +1,106 @@
+// How an LSTM's weights and rows are laid out for panel_product.
+//
+// A panel of the gates holds kLanes units: their four gates side by side, a vector each, so that a
+// row of the product has everything that one step of these units needs.
+#ifndef KERASLLM_LSTM_LSTM_PACK_H_
+#define KERASLLM_LSTM_LSTM_PACK_H_
+
+#include "common/transposed_product.h"
+#include "lstm/lstm.h"
+
+namespace kerasllm {
+namespace KERASLLM_ISA {
+
+// Sizes that forward and backward share.
+template <class T>
+struct LstmSizes {
+  explicit LstmSizes(const LstmShape& shape)
+      : batch(shape.batch),
+        time(shape.time),
+        input_dim(shape.input_dim),
+        units(shape.units),
+        state(lstm_state_size(shape.units)),
+        panels(state / kLanes),
+        input_depth(padded_depth<Operand<T>>(shape.input_dim)),
+        hidden_depth(padded_depth<Operand<T>>(shape.units)),
+        hidden_stride(padded_depth<Operand<T>>(state)) {}
+
+  int64_t batch, time, input_dim, units;
+  int64_t state;          // units, padded
+  int64_t panels;         // of kLanes units
+  int64_t input_depth;    // input_dim, padded as an operand
+  int64_t hidden_depth;   // units, padded as an operand
+  int64_t hidden_stride;  // of a row of hidden states as an operand
+
+  // How many rows of the batch one thread takes.
+  int64_t slices(int num_threads) const {
+    constexpr int64_t kFewestRows = 4;
+    return max_of<int64_t>(1, min_of<int64_t>(num_threads, ceil_div(batch, kFewestRows)));
+  }
+};
+
+template <class T>
+inline Vec rounded_to(Vec v) {
+  T lanes[kLanes];
+  store(lanes, v);
+  return load(lanes);
+}
+template <>
+inline Vec rounded_to<float>(Vec v) {
+  return v;
+}
+
+// One row of `size` elements, followed by zeros up to `stride`.
+template <class T>
+inline void copy_row(const T* from, int64_t size, int64_t stride, Operand<T>* to) {
+  for (int64_t i = 0; i < size; ++i) convert(from[i], to + i);
+  for (int64_t i = size; i < stride; ++i) to[i] = Operand<T>();
+}
+
+// Panel `panel` of (depth, 4 * units) weights, `padded` rows deep.
+template <class T>
+inline void pack_gates(const T* weights, int64_t depth, int64_t padded, int64_t units,
+                       int64_t panel, Operand<T>* out) {
+  for (int64_t k = 0; k < padded; ++k) {
+    for (int64_t gate = 0; gate < 4; ++gate) {
+      for (int64_t lane = 0; lane < kLanes; ++lane) {
+        const int64_t unit = panel * kLanes + lane;
+        Operand<T>* const to = out + panel_index(out, k, gate * kLanes + lane);
+        if (k < depth && unit < units) {
+          convert(weights[k * 4 * units + gate * units + unit], to);
+        } else {
+          *to = Operand<T>();
+        }
+      }
+    }
+  }
+}
+
+// Panel `panel` of the transposed weights: kPanel rows of (rows, 4 * units) weights as columns, and
+// the gates of all panels, in their order above, as depth.
+template <class T>
+inline void pack_gates_transposed(const T* weights, int64_t rows, int64_t units,
+                                  int64_t gate_panels, int64_t panel, Operand<T>* out) {
+  for (int64_t j = 0; j < kPanel; ++j) {
+    const int64_t row = panel * kPanel + j;
+    for (int64_t p = 0; p < gate_panels; ++p) {
+      for (int64_t gate = 0; gate < 4; ++gate) {
+        for (int64_t lane = 0; lane < kLanes; ++lane) {
+          const int64_t unit = p * kLanes + lane;
+          const int64_t k = p * kPanel + gate * kLanes + lane;
+          Operand<T>* const to = out + panel_index(out, k, j);
+          if (row < rows && unit < units) {
+            convert(weights[row * 4 * units + gate * units + unit], to);
+          } else {
+            *to = Operand<T>();
+          }
+        }
+      }
+    }
+  }
+}
+
+}  // namespace KERASLLM_ISA
+}  // namespace kerasllm
+
+#endif  // KERASLLM_LSTM_LSTM_PACK_H_
