@@ -44,3 +44,20 @@ def _umask():
     mask = os.umask(0)
     os.umask(mask)
     return mask
+
+
+@contextlib.contextmanager
+def replace_file(path):
+    """Yields a temporary path with the same ending; the file written there takes `path`'s place.
+
+    For writers that want a path and not an open file, such as `model.save`. As with `atomic_write`,
+    a failure leaves what was there.
+    """
+    path = pathlib.Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{os.getpid()}.{path.name}")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)

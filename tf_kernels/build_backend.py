@@ -15,8 +15,8 @@ import shutil
 import sys
 import sysconfig
 
-from scikit_build_core.build import *  # noqa: F403
 from scikit_build_core import build as _build
+from scikit_build_core.build import *  # noqa: F403
 
 
 def _installed_tensorflow():

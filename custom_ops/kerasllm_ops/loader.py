@@ -121,7 +121,9 @@ def load():
         import tensorflow as tf
     except ImportError as error:
         return LoadedLibrary(
-            problem=f"TensorFlow cannot be imported: {error}", mend="pip install tensorflow", **found
+            problem=f"TensorFlow cannot be imported: {error}",
+            mend="pip install tensorflow",
+            **found,
         )
     found["tensorflow_version"] = tf.__version__
     refused = check_build(build_info, tf.__version__)

@@ -30,17 +30,26 @@ void override_isa(Isa isa);
 
 // Declares the table `name` of every instruction set and defines `const Table& name()`, which
 // returns the one in use.
-#define KERASLLM_DISPATCH(Table, name)                                                    \
-  namespace generic { extern const Table name; }                                          \
-  namespace avx2 { extern const Table name; }                                             \
-  namespace avx512 { extern const Table name; }                                           \
-  namespace avx512_bf16 { extern const Table name; }                                      \
-  namespace amx { extern const Table name; }                                              \
-  const Table& name() {                                                                   \
-    static const Table* const tables[kNumIsas] = {&generic::name, &avx2::name,            \
-                                                  &avx512::name, &avx512_bf16::name,      \
-                                                  &amx::name};                            \
-    return *tables[static_cast<int>(active_isa())];                                       \
+#define KERASLLM_DISPATCH(Table, name)                                                        \
+  namespace generic {                                                                         \
+  extern const Table name;                                                                    \
+  }                                                                                           \
+  namespace avx2 {                                                                            \
+  extern const Table name;                                                                    \
+  }                                                                                           \
+  namespace avx512 {                                                                          \
+  extern const Table name;                                                                    \
+  }                                                                                           \
+  namespace avx512_bf16 {                                                                     \
+  extern const Table name;                                                                    \
+  }                                                                                           \
+  namespace amx {                                                                             \
+  extern const Table name;                                                                    \
+  }                                                                                           \
+  const Table& name() {                                                                       \
+    static const Table* const tables[kNumIsas] = {&generic::name, &avx2::name, &avx512::name, \
+                                                  &avx512_bf16::name, &amx::name};            \
+    return *tables[static_cast<int>(active_isa())];                                           \
   }
 
 #endif  // KERASLLM_COMMON_ISA_H_

@@ -6,7 +6,9 @@
 extern "C" {
 
 // The instruction set in use, and why it is not the one that KERASLLM_ISA names ("" if it is).
-KERASLLM_EXPORT const char* kerasllm_active_isa() { return kerasllm::isa_name(kerasllm::active_isa()); }
+KERASLLM_EXPORT const char* kerasllm_active_isa() {
+  return kerasllm::isa_name(kerasllm::active_isa());
+}
 KERASLLM_EXPORT const char* kerasllm_isa_error() { return kerasllm::isa_error(); }
 
 // The name of instruction set `index`, or null behind the last one; whether it can run here.

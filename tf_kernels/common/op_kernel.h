@@ -52,22 +52,19 @@ typename ComputeType<T>::type* data_of(tensorflow::Tensor* tensor) {
   return reinterpret_cast<typename ComputeType<T>::type*>(tensor->flat<T>().data());
 }
 
-inline absl::Status expect_shape(const char* op, const char* name,
-                                       const tensorflow::Tensor& tensor,
-                                       const tensorflow::TensorShape& expected) {
+inline absl::Status expect_shape(const char* op, const char* name, const tensorflow::Tensor& tensor,
+                                 const tensorflow::TensorShape& expected) {
   if (tensor.shape() == expected) return absl::OkStatus();
   return absl::InvalidArgumentError(absl::StrCat(op, ": ", name, " has shape ",
                                                  tensor.shape().DebugString(), ", expected ",
                                                  expected.DebugString()));
 }
 
-inline absl::Status expect_rank(const char* op, const char* name,
-                                      const tensorflow::Tensor& tensor, int rank,
-                                      const char* dimensions) {
+inline absl::Status expect_rank(const char* op, const char* name, const tensorflow::Tensor& tensor,
+                                int rank, const char* dimensions) {
   if (tensor.dims() == rank) return absl::OkStatus();
-  return absl::InvalidArgumentError(absl::StrCat(op, ": ", name, " has shape ",
-                                                 tensor.shape().DebugString(), ", expected ",
-                                                 dimensions));
+  return absl::InvalidArgumentError(absl::StrCat(
+      op, ": ", name, " has shape ", tensor.shape().DebugString(), ", expected ", dimensions));
 }
 
 }  // namespace kerasllm

@@ -105,7 +105,7 @@ inline __attribute__((always_inline)) void multiply_rows(Left<Op> left, int64_t 
   for (int r = 0; r < kRows; ++r) {
 #pragma GCC unroll 4
     for (int v = 0; v < kPanelVecs; ++v) {
-      sum[r][v] = accumulate ? load(c + r * ldc + v * kLanes) : Vec{};
+      sum[r][v] = Vec{};
     }
   }
   const Op* a = left.data;
@@ -123,7 +123,11 @@ inline __attribute__((always_inline)) void multiply_rows(Left<Op> left, int64_t 
 #pragma GCC unroll 8
   for (int r = 0; r < kRows; ++r) {
 #pragma GCC unroll 4
-    for (int v = 0; v < kPanelVecs; ++v) store(c + r * ldc + v * kLanes, sum[r][v]);
+    for (int v = 0; v < kPanelVecs; ++v) {
+      // Added at the end and not begun with: sums of sums lose less than one long sum.
+      float* const to = c + r * ldc + v * kLanes;
+      store(to, accumulate ? load(to) + sum[r][v] : sum[r][v]);
+    }
   }
 }
 
@@ -137,9 +141,9 @@ inline void multiply_blocks(Left<Op> left, int64_t rows, int64_t depth, const Op
     const Left<Op> from = {left.data + begin * left.row_stride, left.row_stride, left.depth_stride};
     float* const to = c + begin * ldc;
     switch (end - begin) {
-#define KERASLLM_ROWS(n)                                           \
-  case n:                                                          \
-    multiply_rows<n>(from, depth, panel, to, ldc, accumulate);     \
+#define KERASLLM_ROWS(n)                                       \
+  case n:                                                      \
+    multiply_rows<n>(from, depth, panel, to, ldc, accumulate); \
     break;
       KERASLLM_ROWS(1)
       KERASLLM_ROWS(2)

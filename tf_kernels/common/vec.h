@@ -88,7 +88,8 @@ inline void store_first(T* p, Vec v, int64_t count) {
 // third of a division's time.
 inline Vec reciprocal(Vec v) {
 #ifdef __AVX512F__
-  const Vec estimate = reinterpret_cast<Vec>(_mm512_maskz_rcp14_ps(0xffff, reinterpret_cast<__m512>(v)));
+  const Vec estimate =
+      reinterpret_cast<Vec>(_mm512_maskz_rcp14_ps(0xffff, reinterpret_cast<__m512>(v)));
   return estimate + estimate * (1.0f - v * estimate);
 #else
   return 1.0f / v;

@@ -62,10 +62,10 @@ struct LstmBackward {
   const T* gates;  // as forward kept them
   const float* cells;
   const T* hidden;
-  const T* d_outputs;       // gradients of the loss by what forward returned
+  const T* d_outputs;  // gradients of the loss by what forward returned
   const T* d_final_hidden;
   const T* d_final_cell;
-  T* d_inputs;              // and by what it took
+  T* d_inputs;  // and by what it took
   T* d_initial_hidden;
   T* d_initial_cell;
   T* d_kernel;

@@ -86,10 +86,10 @@ struct BackwardSlice {
     const Vec g = load(gates + 2 * kLanes), o = load(gates + 3 * kLanes);
     const float* const cell = args.cells + place * sizes.state + unit;
     const Vec tanh_c = tanh_vec(load(cell));
-    const Vec cell_before =
-        step > 0 ? load(cell - sizes.batch * sizes.state)
-                 : load_first(args.initial_cell + (begin + row) * sizes.units + unit,
-                              max_of<int64_t>(0, sizes.units - unit));
+    const Vec cell_before = step > 0
+                                ? load(cell - sizes.batch * sizes.state)
+                                : load_first(args.initial_cell + (begin + row) * sizes.units + unit,
+                                             max_of<int64_t>(0, sizes.units - unit));
     float* const d_cell = d_cells + row * sizes.state + unit;
     const Vec d_h = load(d_hidden_at(row, unit)) + d_y;
     const Vec d_c = load(d_cell) + d_h * o * (1.0f - tanh_c * tanh_c);
@@ -204,8 +204,8 @@ struct WeightsGradient {
       const int64_t unit = panel * kLanes;
       if (unit >= sizes.units) continue;
       for (int64_t gate = 0; gate < 4; ++gate) {
-        store_first(row + gate * sizes.units + unit,
-                    load(product + m * kPanel + gate * kLanes), sizes.units - unit);
+        store_first(row + gate * sizes.units + unit, load(product + m * kPanel + gate * kLanes),
+                    sizes.units - unit);
       }
     }
   }
@@ -278,8 +278,8 @@ void backward(const LstmBackward<T>& args, Parallel& parallel) {
   });
 
   constexpr int64_t kRowBlock = 96, kMostPanels = 8;
-  const int64_t group = max_of<int64_t>(
-      1, min_of(kMostPanels, ceil_div(sizes.panels, parallel.num_threads())));
+  const int64_t group =
+      max_of<int64_t>(1, min_of(kMostPanels, ceil_div(sizes.panels, parallel.num_threads())));
   const int64_t groups = ceil_div(sizes.panels, group);
   parallel.for_each(groups + ceil_div(total_rows, kRowBlock), [&](int64_t task) {
     if (task < groups) {

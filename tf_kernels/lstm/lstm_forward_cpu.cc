@@ -18,7 +18,7 @@ struct Slice {
   const Operand<T>* recurrent_panels;
   const float* bias;  // (panels, kPanel)
   int64_t begin, rows;
-  float* cells;                      // (rows, state)
+  float* cells;                     // (rows, state)
   Operand<T>*hidden, *next_hidden;  // (rows, hidden_stride)
 
   int64_t time_of(int64_t step) const {
@@ -85,7 +85,8 @@ struct Slice {
       if (!active(step, row)) {
         const Vec kept = load(hidden + row * sizes.hidden_stride + unit);
         store(to, kept);
-        if (args.gates != nullptr) save(place, unit, p, Vec{}, Vec{}, Vec{}, Vec{}, load(cell), kept);
+        if (args.gates != nullptr)
+          save(place, unit, p, Vec{}, Vec{}, Vec{}, Vec{}, load(cell), kept);
         continue;
       }
       const Vec i = sigmoid_vec(load(z) + bias_i);
@@ -169,7 +170,8 @@ struct Slice {
 template <class T>
 void forward(const LstmForward<T>& args, Parallel& parallel) {
   const LstmSizes<T> sizes(args.shape);
-  const int64_t input_size = sizes.input_depth * kPanel, recurrent_size = sizes.hidden_depth * kPanel;
+  const int64_t input_size = sizes.input_depth * kPanel,
+                recurrent_size = sizes.hidden_depth * kPanel;
   Scratch weights((input_size + recurrent_size) * sizes.panels * sizeof(Operand<T>) +
                   sizes.panels * kPanel * sizeof(float) + 128);
   auto* const input_panels =
@@ -198,8 +200,7 @@ void forward(const LstmForward<T>& args, Parallel& parallel) {
     const int64_t rows = end - begin;
     if (rows == 0) return;
     const int64_t row_bytes = 4 * sizes.state * static_cast<int64_t>(sizeof(float));
-    const int64_t chunk =
-        min_of(sizes.time, max_of<int64_t>(1, kGatesBytes / (row_bytes * rows)));
+    const int64_t chunk = min_of(sizes.time, max_of<int64_t>(1, kGatesBytes / (row_bytes * rows)));
     const int64_t inputs_bytes = chunk * rows * sizes.input_depth * sizeof(Operand<T>);
     const int64_t gates_bytes = chunk * rows * row_bytes;
     const int64_t cells_bytes = rows * sizes.state * sizeof(float);
@@ -207,8 +208,14 @@ void forward(const LstmForward<T>& args, Parallel& parallel) {
     Scratch scratch(inputs_bytes + gates_bytes + cells_bytes + 2 * hidden_bytes + 5 * 64);
     auto* const inputs = static_cast<Operand<T>*>(scratch.take(inputs_bytes));
     auto* const gates = static_cast<float*>(scratch.take(gates_bytes));
-    Slice<T> slice = {args,  sizes, input_panels, recurrent_panels,
-                      bias,  begin, rows,         static_cast<float*>(scratch.take(cells_bytes)),
+    Slice<T> slice = {args,
+                      sizes,
+                      input_panels,
+                      recurrent_panels,
+                      bias,
+                      begin,
+                      rows,
+                      static_cast<float*>(scratch.take(cells_bytes)),
                       static_cast<Operand<T>*>(scratch.take(hidden_bytes)),
                       static_cast<Operand<T>*>(scratch.take(hidden_bytes))};
     slice.run(chunk, inputs, gates);

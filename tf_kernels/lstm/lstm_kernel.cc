@@ -5,10 +5,10 @@
 namespace kerasllm {
 namespace {
 
+using absl::Status;
 using tensorflow::OpKernel;
 using tensorflow::OpKernelConstruction;
 using tensorflow::OpKernelContext;
-using absl::Status;
 using tensorflow::Tensor;
 using tensorflow::TensorShape;
 
@@ -29,8 +29,8 @@ Status read_shape(OpKernelContext* context, const char* op, const Tensor& mask, 
       expect_shape(op, "initial_hidden", context->input(1), TensorShape({batch, units})));
   TF_RETURN_IF_ERROR(
       expect_shape(op, "initial_cell", context->input(2), TensorShape({batch, units})));
-  TF_RETURN_IF_ERROR(expect_shape(op, "kernel", context->input(3),
-                                  TensorShape({shape->input_dim, 4 * units})));
+  TF_RETURN_IF_ERROR(
+      expect_shape(op, "kernel", context->input(3), TensorShape({shape->input_dim, 4 * units})));
   TF_RETURN_IF_ERROR(
       expect_shape(op, "recurrent_kernel", recurrent_kernel, TensorShape({units, 4 * units})));
   if (mask.dims() == 2 && mask.dim_size(0) == 0 && mask.dim_size(1) == 0) {
@@ -127,30 +127,28 @@ class LstmGradOp : public OpKernel {
     OP_REQUIRES_OK(context, expect_shape(op, "d_final_cell", context->input(11), state_shape));
     Tensor* results[6];
     for (int i = 0; i < 6; ++i) {
-      const TensorShape result =
-          i < 5 ? context->input(i).shape() : TensorShape({4 * shape.units});
+      const TensorShape result = i < 5 ? context->input(i).shape() : TensorShape({4 * shape.units});
       OP_REQUIRES_OK(context, context->allocate_output(i, result, &results[i]));
     }
-    LstmBackward<typename ComputeType<T>::type> args = {
-        shape,
-        data_of<T>(context->input(0)),
-        data_of<T>(context->input(1)),
-        data_of<T>(context->input(2)),
-        data_of<T>(context->input(3)),
-        data_of<T>(context->input(4)),
-        mask_or_null(mask),
-        data_of<T>(context->input(6)),
-        data_of<float>(context->input(7)),
-        data_of<T>(context->input(8)),
-        data_of<T>(context->input(9)),
-        data_of<T>(context->input(10)),
-        data_of<T>(context->input(11)),
-        data_of<T>(results[0]),
-        data_of<T>(results[1]),
-        data_of<T>(results[2]),
-        data_of<T>(results[3]),
-        data_of<T>(results[4]),
-        data_of<T>(results[5])};
+    LstmBackward<typename ComputeType<T>::type> args = {shape,
+                                                        data_of<T>(context->input(0)),
+                                                        data_of<T>(context->input(1)),
+                                                        data_of<T>(context->input(2)),
+                                                        data_of<T>(context->input(3)),
+                                                        data_of<T>(context->input(4)),
+                                                        mask_or_null(mask),
+                                                        data_of<T>(context->input(6)),
+                                                        data_of<float>(context->input(7)),
+                                                        data_of<T>(context->input(8)),
+                                                        data_of<T>(context->input(9)),
+                                                        data_of<T>(context->input(10)),
+                                                        data_of<T>(context->input(11)),
+                                                        data_of<T>(results[0]),
+                                                        data_of<T>(results[1]),
+                                                        data_of<T>(results[2]),
+                                                        data_of<T>(results[3]),
+                                                        data_of<T>(results[4]),
+                                                        data_of<T>(results[5])};
     TensorflowParallel parallel(context);
     lstm_backward(args, parallel);
   }
@@ -159,11 +157,12 @@ class LstmGradOp : public OpKernel {
   LstmShape shape_ = {};
 };
 
-#define KERASLLM_REGISTER(T)                                                                       \
-  REGISTER_KERNEL_BUILDER(                                                                         \
-      Name("KerasllmLstm").Device(tensorflow::DEVICE_CPU).TypeConstraint<T>("T"), LstmOp<T>);      \
-  REGISTER_KERNEL_BUILDER(                                                                         \
-      Name("KerasllmLstmGrad").Device(tensorflow::DEVICE_CPU).TypeConstraint<T>("T"), LstmGradOp<T>)
+#define KERASLLM_REGISTER(T)                                                                  \
+  REGISTER_KERNEL_BUILDER(                                                                    \
+      Name("KerasllmLstm").Device(tensorflow::DEVICE_CPU).TypeConstraint<T>("T"), LstmOp<T>); \
+  REGISTER_KERNEL_BUILDER(                                                                    \
+      Name("KerasllmLstmGrad").Device(tensorflow::DEVICE_CPU).TypeConstraint<T>("T"),         \
+      LstmGradOp<T>)
 
 KERASLLM_REGISTER(float);
 KERASLLM_REGISTER(tensorflow::bfloat16);

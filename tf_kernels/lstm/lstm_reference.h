@@ -53,11 +53,12 @@ inline std::vector<Values> reference_lstm(const LstmShape& s, const Values& inpu
       for (int64_t j = 0; j < gates; ++j) {
         double sum = bias[j];
         for (int64_t i = 0; i < s.input_dim; ++i) sum += x[i] * kernel[i * gates + j];
-        for (int64_t i = 0; i < units; ++i) sum += hidden[step][i] * recurrent_kernel[i * gates + j];
+        for (int64_t i = 0; i < units; ++i)
+          sum += hidden[step][i] * recurrent_kernel[i * gates + j];
         z[step][j] = j / units == 2 ? std::tanh(sum) : sigmoid(sum);
       }
       for (int64_t u = 0; u < units; ++u) {
-        const double *g = &z[step][u];
+        const double* g = &z[step][u];
         cell[step + 1][u] = g[units] * cell[step][u] + g[0] * g[2 * units];
         hidden[step + 1][u] = g[3 * units] * std::tanh(cell[step + 1][u]);
       }
@@ -115,7 +116,7 @@ inline std::vector<Values> reference_lstm(const LstmShape& s, const Values& inpu
     d_initial_hidden.insert(d_initial_hidden.end(), d_hidden.begin(), d_hidden.end());
     d_initial_cell.insert(d_initial_cell.end(), d_cell.begin(), d_cell.end());
   }
-  return {outputs,  final_hidden,     final_cell,     d_inputs, d_kernel,
+  return {outputs,          final_hidden,   final_cell,  d_inputs, d_kernel,
           d_initial_hidden, d_initial_cell, d_recurrent, d_bias};
 }
 

@@ -66,8 +66,8 @@ struct Tensors {
         d_bias(bias.size()),
         mask(s.batch * s.time, 1) {
     std::mt19937 random(seed);
-    for (Buffer<T>* b : {&inputs, &initial_hidden, &initial_cell, &d_outputs, &d_final_hidden,
-                         &d_final_cell}) {
+    for (Buffer<T>* b :
+         {&inputs, &initial_hidden, &initial_cell, &d_outputs, &d_final_hidden, &d_final_cell}) {
       b->fill(random, 1.0);
     }
     kernel.fill(random, 1.0 / std::sqrt(s.input_dim));
@@ -89,31 +89,28 @@ struct Tensors {
     return kind == Mask::kNone ? nullptr : reinterpret_cast<const bool*>(mask.data());
   }
   std::vector<Buffer<T>*> results() {
-    return {&outputs,  &final_hidden,     &final_cell,     &d_inputs,
-            &d_kernel, &d_initial_hidden, &d_initial_cell, &d_recurrent_kernel,
-            &d_bias};
+    return {&outputs,          &final_hidden,   &final_cell,         &d_inputs, &d_kernel,
+            &d_initial_hidden, &d_initial_cell, &d_recurrent_kernel, &d_bias};
   }
 
   void run(const LstmShape& shape, Mask kind, Parallel& parallel) {
-    lstm_forward(
-        LstmForward<T>{shape, inputs.get(), initial_hidden.get(), initial_cell.get(), kernel.get(),
-                       recurrent_kernel.get(), bias.get(), mask_or_null(kind), outputs.get(),
-                       final_hidden.get(), final_cell.get(), gates.get(), cells.get(),
-                       hidden.get()},
-        parallel);
+    lstm_forward(LstmForward<T>{shape, inputs.get(), initial_hidden.get(), initial_cell.get(),
+                                kernel.get(), recurrent_kernel.get(), bias.get(),
+                                mask_or_null(kind), outputs.get(), final_hidden.get(),
+                                final_cell.get(), gates.get(), cells.get(), hidden.get()},
+                 parallel);
     lstm_backward(
-        LstmBackward<T>{shape, inputs.get(), initial_hidden.get(), initial_cell.get(),
-                        kernel.get(), recurrent_kernel.get(), mask_or_null(kind), gates.get(),
-                        cells.get(), hidden.get(), d_outputs.get(), d_final_hidden.get(),
-                        d_final_cell.get(), d_inputs.get(), d_initial_hidden.get(),
-                        d_initial_cell.get(), d_kernel.get(), d_recurrent_kernel.get(),
-                        d_bias.get()},
+        LstmBackward<T>{shape, inputs.get(), initial_hidden.get(), initial_cell.get(), kernel.get(),
+                        recurrent_kernel.get(), mask_or_null(kind), gates.get(), cells.get(),
+                        hidden.get(), d_outputs.get(), d_final_hidden.get(), d_final_cell.get(),
+                        d_inputs.get(), d_initial_hidden.get(), d_initial_cell.get(),
+                        d_kernel.get(), d_recurrent_kernel.get(), d_bias.get()},
         parallel);
   }
 };
 
-const char* const kResultNames[] = {"outputs",  "final_hidden",     "final_cell",
-                                    "d_inputs", "d_kernel",         "d_initial_hidden",
+const char* const kResultNames[] = {"outputs",        "final_hidden",       "final_cell",
+                                    "d_inputs",       "d_kernel",           "d_initial_hidden",
                                     "d_initial_cell", "d_recurrent_kernel", "d_bias"};
 
 template <class T>

@@ -1,0 +1,95 @@
+# make demo    everything from nothing: environment, native library, a trained classifier
+# make test    the same set-up, then linters and all tests
+# make help    the rest
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+NATIVE_TESTS := build/native-tests
+SANITIZED_TESTS := build/sanitized-tests
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-slow test-native test-sanitized lint format benchmark tensorboard clean check
+
+help:
+	@echo "make demo            train the default classifier on the review set in the package"
+	@echo "make test            linters and all tests"
+	@echo "make test-slow       tests of several minutes"
+	@echo "make test-native     the C++ tests of the kernels (part of make test)"
+	@echo "make test-sanitized  the same under the address and undefined-behaviour sanitizers"
+	@echo "make lint, format    ruff and clang-format: check, or rewrite"
+	@echo "make benchmark       python -m benchmarks lstm"
+	@echo "make tensorboard     open the last run's logs"
+	@echo "make clean           remove the environment and everything built"
+
+# One sentence for what a fresh machine may lack.
+check:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	  echo "error: kerasllm needs Python 3.11 or later; $(PYTHON) is $$($(PYTHON) --version 2>&1 || echo missing). Name another: make PYTHON=python3.12" >&2; exit 1; }
+	@command -v "$${CXX:-c++}" >/dev/null 2>&1 || command -v g++ >/dev/null 2>&1 || { \
+	  echo "error: no C++ compiler was found; install g++ 11 or later (Debian, Ubuntu: apt install g++)." >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+	  echo "error: $(PYTHON) has no venv module (Debian, Ubuntu: apt install python3-venv)." >&2; exit 1; }
+
+$(BIN)/python: | check
+	$(PYTHON) -m venv $(VENV)
+
+# What the build itself needs; the build is not isolated, so that it sees the TensorFlow it is for.
+$(VENV)/.build-requirements: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet "scikit-build-core>=0.11" cmake ninja "tensorflow>=2.18"
+	@touch $@
+
+# An editable install knows each Python file by name, so a new or a moved one needs a new install.
+build/python-files: FORCE
+	@mkdir -p build
+	@find kerasllm custom_ops -name '*.py' | sort >$@.new
+	@cmp -s $@.new $@ && rm $@.new || mv $@.new $@
+FORCE:
+
+NATIVE_SOURCES := $(shell find tf_kernels -type f -not -name '*.pyc')
+$(VENV)/.installed: $(VENV)/.build-requirements $(NATIVE_SOURCES) build/python-files pyproject.toml
+	$(BIN)/python -m pip install --quiet --no-build-isolation --editable ".[test,lint]" \
+	  -C cmake.define.KERASLLM_WERROR=ON
+	@touch $@
+
+demo: $(VENV)/.installed
+	$(BIN)/python recipes/chinese_text_classification.py --output-dir runs/demo --resume
+
+test: lint test-native
+	$(BIN)/python -m pytest
+
+test-slow: $(VENV)/.installed
+	$(BIN)/python -m pytest -m slow
+
+CMAKE := PATH="$(CURDIR)/$(BIN):$$PATH" cmake
+test-native: $(VENV)/.installed
+	@$(CMAKE) -S tf_kernels -B $(NATIVE_TESTS) -G Ninja -DKERASLLM_TESTS=ON -DKERASLLM_WERROR=ON >/dev/null
+	$(CMAKE) --build $(NATIVE_TESTS)
+	@for test in $(NATIVE_TESTS)/*_test; do $$test || exit 1; done
+
+test-sanitized: $(VENV)/.installed
+	@$(CMAKE) -S tf_kernels -B $(SANITIZED_TESTS) -G Ninja -DKERASLLM_TESTS=ON \
+	  -DKERASLLM_SANITIZE=address,undefined >/dev/null
+	$(CMAKE) --build $(SANITIZED_TESTS)
+	@for test in $(SANITIZED_TESTS)/*_test; do $$test || exit 1; done
+
+CXX_FILES = $(shell git ls-files 'tf_kernels/*.cc' 'tf_kernels/*.h')
+lint: $(VENV)/.installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/clang-format --dry-run --Werror $(CXX_FILES)
+
+format: $(VENV)/.installed
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	$(BIN)/clang-format -i $(CXX_FILES)
+
+benchmark: $(VENV)/.installed
+	$(BIN)/python -m benchmarks lstm
+
+tensorboard: $(VENV)/.installed
+	$(BIN)/tensorboard --logdir "$$(ls -td runs/*/tensorboard | head -n 1)"
+
+clean:
+	rm -rf $(VENV) build

@@ -1,0 +1,40 @@
+"""`python -m benchmarks NAME [--json FILE] [--quick]`: the measured claims of the README."""
+
+import argparse
+import importlib
+import json
+import os
+import sys
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+from benchmarks import measure
+from kerasllm.files import atomic_write
+
+# A new benchmark is a module with run(quick) -> list of measure.Row, and a line here.
+BENCHMARKS = {"lstm": "the LSTM layer and the classifier around it, against keras.layers.LSTM"}
+
+
+def main():
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks",
+        description="Interleaves ours and the peer in one process and prints medians and ratios.",
+        epilog="; ".join(f"{name}: {text}" for name, text in BENCHMARKS.items()),
+    )
+    parser.add_argument("name", choices=sorted(BENCHMARKS))
+    parser.add_argument("--json", metavar="FILE", help="also write the rows and the machine here")
+    parser.add_argument("--quick", action="store_true", help="few repeats, to see that it runs")
+    arguments = parser.parse_args()
+
+    machine = measure.machine()
+    print("  ".join(f"{key}: {value}" for key, value in machine.items()))
+    rows = importlib.import_module(f"benchmarks.{arguments.name}").run(arguments.quick)
+    print(measure.table(rows))
+    if arguments.json:
+        with atomic_write(arguments.json) as file:
+            json.dump({"machine": machine, "rows": [vars(row) for row in rows]}, file, indent=1)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,121 @@
+"""How benchmarks measure: interleaved, in one process, medians, equality checked by the caller.
+
+Machines are shared and noisy: a time can be off by two for seconds. What is interleaved is off by
+the same, so ratios hold where times do not.
+"""
+
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass
+class Row:
+    """One measurement: `p20`, `p50` and `p80` are milliseconds over the repeats."""
+
+    work: str
+    shape: str
+    who: str
+    dtype: str
+    p20: float
+    p50: float
+    p80: float
+    ratio: float | None = None  # the baseline's median over this one's
+    gflops: float | None = None  # arithmetic done per second
+    peak_mb: float | None = None  # the process's largest memory above what it had before
+
+
+def interleave(functions, repeats=15, warmup=3):
+    """Calls each function once a round and returns its times in milliseconds.
+
+    Args:
+        functions: dict of name -> function without arguments that returns when its work is done.
+        repeats: Rounds measured.
+        warmup: Rounds before, not measured: tracing, allocation, caches.
+
+    Returns:
+        dict of name -> list of milliseconds.
+    """
+    times = {name: [] for name in functions}
+    for round_index in range(warmup + repeats):
+        for name, function in functions.items():
+            start = time.perf_counter()
+            function()
+            elapsed = time.perf_counter() - start
+            if round_index >= warmup:
+                times[name].append(elapsed * 1e3)
+    return times
+
+
+def rows(work, shape, times, dtypes, baseline, flops=None):
+    """One `Row` for each name in `times`, with its ratio to `baseline`'s median."""
+    base = statistics.median(times[baseline])
+    result = []
+    for who, values in times.items():
+        p20, p50, p80 = np.percentile(values, [20, 50, 80])
+        gflops = flops / p50 / 1e6 if flops else None
+        result.append(Row(work, shape, who, dtypes[who], p20, p50, p80, base / p50, gflops))
+    return result
+
+
+def table(rows):
+    """The rows as text, a blank line between two kinds of work."""
+    lines = [
+        f"{'work':16} {'shape':22} {'who':18} {'dtype':15} {'p20':>8} {'p50':>8} {'p80':>8} "
+        f"{'ratio':>6} {'GFLOP/s':>8} {'peak MB':>8}"
+    ]
+    before = None
+    for row in rows:
+        if before not in (None, (row.work, row.shape)):
+            lines.append("")
+        before = (row.work, row.shape)
+
+        def cell(value, width, digits):
+            return " " * (width - 1) + "-" if value is None else f"{value:{width}.{digits}f}"
+
+        lines.append(
+            f"{row.work:16} {row.shape:22} {row.who:18} {row.dtype:15} {row.p20:8.2f} "
+            f"{row.p50:8.2f} {row.p80:8.2f} {cell(row.ratio, 6, 2)} {cell(row.gflops, 8, 0)} "
+            f"{cell(row.peak_mb, 8, 0)}"
+        )
+    return "\n".join(lines)
+
+
+def machine():
+    """What the figures were taken on."""
+    import keras
+    import tensorflow as tf
+
+    from kerasllm import native
+
+    model = platform.processor() or platform.machine()
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
+            model = next(line.split(":")[1].strip() for line in file if "model name" in line)
+    except (OSError, StopIteration):
+        pass
+    return {
+        "processor": model,
+        "cores": os.cpu_count(),
+        "instruction set": native.info()["instruction_set"],
+        "tensorflow": tf.__version__,
+        "keras": keras.__version__,
+        "python": platform.python_version(),
+    }
+
+
+def peak_memory(module, *arguments):
+    """Megabytes that `python -m MODULE ARGUMENTS` prints as its last line.
+
+    Memory is measured in a process of its own for each side: in one process the second would reuse
+    what the first left.
+    """
+    command = [sys.executable, "-m", module, *map(str, arguments)]
+    result = subprocess.run(command, capture_output=True, text=True, check=True)
+    return float(result.stdout.strip().splitlines()[-1])

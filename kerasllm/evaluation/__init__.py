@@ -1,0 +1,16 @@
+"""What a trained classifier does well and badly: figures, pictures, and the texts it gets wrong."""
+
+from kerasllm.evaluation.errors import write_errors
+from kerasllm.evaluation.evaluate import evaluate_classifier
+from kerasllm.evaluation.plots import plot_confusion_matrix, plot_learning_curves
+from kerasllm.evaluation.report import classification_report, confusion_matrix, format_report
+
+__all__ = [
+    "classification_report",
+    "confusion_matrix",
+    "evaluate_classifier",
+    "format_report",
+    "plot_confusion_matrix",
+    "plot_learning_curves",
+    "write_errors",
+]

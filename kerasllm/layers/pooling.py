@@ -1,0 +1,38 @@
+"""Pooling over the steps that a mask leaves."""
+
+import keras
+from keras import ops
+
+
+@keras.saving.register_keras_serializable(package="kerasllm")
+class MaskedMaxPooling1D(keras.layers.Layer):
+    """The largest value of each feature over the steps that count.
+
+    `keras.layers.GlobalMaxPooling1D` takes no mask: padding would take part. A sequence with no
+    step that counts gives zeros.
+
+    Call arguments:
+        inputs: `(batch, time, features)`.
+        mask: bool `(batch, time)`, or None.
+
+    Returns:
+        `(batch, features)`.
+    """
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.supports_masking = True
+
+    def call(self, inputs, mask=None):
+        if mask is None:
+            return ops.max(inputs, axis=1)
+        mask = ops.expand_dims(ops.cast(mask, "bool"), -1)
+        lowest = ops.cast(float("-inf"), inputs.dtype)
+        largest = ops.max(ops.where(mask, inputs, lowest), axis=1)
+        return ops.where(ops.any(mask, axis=1), largest, ops.zeros_like(largest))
+
+    def compute_mask(self, inputs, mask=None):
+        return None
+
+    def compute_output_shape(self, input_shape):
+        return (input_shape[0], input_shape[2])

@@ -1,0 +1,19 @@
+"""From raw Chinese text to lists of token ids: cleaning, segmentation, vocabularies.
+
+Nothing here knows a model or imports TensorFlow, so the same code serves training and prediction.
+"""
+
+from kerasllm.text.char_tokenizer import CharTokenizer
+from kerasllm.text.cleaning import TextCleaner
+from kerasllm.text.jieba_tokenizer import JiebaTokenizer
+from kerasllm.text.pipeline import TOKENIZERS, TextPipeline
+from kerasllm.text.vocabulary import Vocabulary
+
+__all__ = [
+    "TOKENIZERS",
+    "CharTokenizer",
+    "JiebaTokenizer",
+    "TextCleaner",
+    "TextPipeline",
+    "Vocabulary",
+]

@@ -1,0 +1,82 @@
+"""A trained model together with the text pipeline that it was trained with."""
+
+import pathlib
+
+import keras
+import numpy as np
+
+from kerasllm.data import make_prediction_batches
+from kerasllm.files import replace_file
+from kerasllm.text import TextPipeline
+
+MODEL_FILE = "model.keras"
+
+
+class TextClassifier:
+    """From raw texts to class names and probabilities.
+
+    Examples:
+
+    >>> classifier = kerasllm.TextClassifier.load("runs/demo")
+    >>> classifier.predict(["房间很干净，还会再来"])
+    [('positive', 0.93)]
+
+    Args:
+        model: A Keras model from token ids `(batch, time)` to logits `(batch, num_classes)`.
+        pipeline: The `kerasllm.text.TextPipeline` that made its training data, with labels.
+    """
+
+    def __init__(self, model, pipeline):
+        if pipeline.labels is None:
+            raise ValueError("The pipeline has no labels; fit it with labels=.")
+        self.model, self.pipeline = model, pipeline
+
+    @property
+    def labels(self):
+        """The class names, in the order of the probabilities."""
+        return self.pipeline.labels
+
+    def probabilities(self, texts, batch_size=256):
+        """The probability of each class for each text.
+
+        Texts are cleaned as in training; one with nothing left is read as one unknown word.
+
+        Args:
+            texts: A list of str.
+            batch_size: Texts in a batch.
+
+        Returns:
+            float32 array `(len(texts), num_classes)`; each row sums to 1.
+        """
+        if not texts:
+            return np.zeros((0, len(self.labels)), "float32")
+        batches, order = make_prediction_batches(self.pipeline.encode(texts), batch_size)
+        logits = self.model.predict(batches, verbose=0)[order]
+        return keras.ops.convert_to_numpy(keras.ops.softmax(logits))
+
+    def predict(self, texts, batch_size=256):
+        """The likeliest class of each text: a list of `(class name, probability)`."""
+        probabilities = self.probabilities(texts, batch_size)
+        return [(self.labels[row.argmax()], float(row.max())) for row in probabilities]
+
+    def save(self, folder):
+        """Writes `model.keras`, `text_pipeline.json` and `vocabulary.txt` into a folder."""
+        folder = pathlib.Path(folder)
+        self.pipeline.save(folder)
+        with replace_file(folder / MODEL_FILE) as temporary:
+            self.model.save(temporary)
+
+    @classmethod
+    def load(cls, folder):
+        """Reads what `save`, or the classification recipe, wrote.
+
+        Raises:
+            FileNotFoundError: If a file is missing.
+            ValueError: If one is damaged.
+        """
+        folder = pathlib.Path(folder)
+        if not (folder / MODEL_FILE).is_file():
+            raise FileNotFoundError(
+                f"{folder} holds no trained classifier: {MODEL_FILE} is missing."
+            )
+        return cls(keras.models.load_model(folder / MODEL_FILE), TextPipeline.load(folder))

@@ -1,0 +1,6 @@
+"""What `model.fit` needs around it: callbacks, schedules, regularisers."""
+
+from kerasllm.training.keep_best import KeepBest
+from kerasllm.training.run_folder import open_run_folder
+
+__all__ = ["KeepBest", "open_run_folder"]

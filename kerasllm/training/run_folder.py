@@ -1,0 +1,52 @@
+"""The output folder of a training run: what it was started with, and whether it may go on."""
+
+import json
+import pathlib
+
+from kerasllm.files import atomic_write
+
+SETTINGS = "settings.json"
+
+
+def open_run_folder(folder, settings, resume, may_change=()):
+    """Makes the folder of a new run, or checks that a run can go on in it.
+
+    The settings are kept as `settings.json`. A run goes on only with the settings that it was
+    started with: another seed or learning rate would silently make a third model out of two.
+
+    Args:
+        folder: The output folder.
+        settings: A dict that JSON can hold.
+        resume: Whether a run found there is to go on; with nothing there a new one starts.
+        may_change: Names of settings that may differ, such as the number of epochs.
+
+    Returns:
+        The folder as a path, and whether there was a run in it.
+
+    Raises:
+        FileExistsError: If there is a run and `resume` is false.
+        ValueError: If it was started with other settings.
+    """
+    folder = pathlib.Path(folder)
+    path = folder / SETTINGS
+    found = path.is_file()
+    if found and not resume:
+        raise FileExistsError(
+            f"{folder} holds an earlier run. Add --resume to go on with it, or name another folder "
+            "with --output-dir."
+        )
+    if found:
+        before = json.loads(path.read_text(encoding="utf-8"))
+        changed = [
+            f"{name} was {before.get(name)!r} and is {value!r}"
+            for name, value in settings.items()
+            if name not in may_change and before.get(name) != value
+        ]
+        if changed:
+            raise ValueError(
+                f"{folder} cannot be resumed with other settings: {'; '.join(changed)}. Take the "
+                "same ones, or another folder."
+            )
+    with atomic_write(path) as file:
+        json.dump(settings, file, ensure_ascii=False, indent=1)
+    return folder, found

@@ -1,0 +1,191 @@
+"""Trains a classifier on a table of Chinese texts, and writes all there is to know about it.
+
+    python recipes/chinese_text_classification.py --train reviews.csv --output-dir runs/reviews
+
+Without --train it takes the small review set that ships with kerasllm; without --valid it splits
+the rows. Early stopping goes by macro-F1 on the validation rows. A run that was killed goes on with
+the same command and --resume. The output folder then holds
+
+    model.keras, text_pipeline.json, vocabulary.txt   what recipes/predict.py loads
+    metrics.json            accuracy, macro-F1 and figures for each class
+    confusion_matrix.png    of the test rows, or of the validation rows where there are none
+    learning_curves.png
+    errors.csv              what the model gets wrong, the surest mistakes first
+    tensorboard/            tensorboard --logdir FOLDER/tensorboard
+"""
+
+import argparse
+import os
+import sys
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import keras
+
+from kerasllm import TextClassifier
+from kerasllm.data import class_weights, make_batches, read_table, stratified_split
+from kerasllm.datasets import reviews
+from kerasllm.evaluation import evaluate_classifier, format_report, plot_learning_curves
+from kerasllm.metrics import MacroF1
+from kerasllm.models import EmbeddingLSTMClassifier
+from kerasllm.text import CharTokenizer, JiebaTokenizer, TextCleaner, TextPipeline
+from kerasllm.training import KeepBest, open_run_folder
+
+TOKENIZERS = {"jieba": lambda: JiebaTokenizer(), "char": lambda: CharTokenizer()}
+
+
+def parse_arguments(arguments=None):
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("--train", help="table of texts and labels: CSV, TSV, JSON Lines, XLSX, .gz, or a folder")
+    add("--valid", help="the same; split off the training rows by default")
+    add("--test", help="the same; judged once, at the end")
+    add("--text-column", default="text", help="its name, or its position from 0 (default: text)")
+    add("--label-column", default="label", help="the same (default: label)")
+    add("--encoding", help="of the tables; recognised by default")
+    add("--model", choices=["embedding_lstm"], default="embedding_lstm")
+    add("--tokenizer", choices=sorted(TOKENIZERS), default="jieba")
+    add("--vocabulary-size", type=int, default=50_000, help="largest (default: 50000)")
+    add("--max-length", type=int, default=256, help="tokens; longer texts are cut (default: 256)")
+    add("--epochs", type=int, default=20, help="at most (default: 20)")
+    add("--patience", type=int, default=3, help="epochs without improvement (default: 3)")
+    add("--batch-size", type=int, default=64)
+    add("--learning-rate", type=float, default=1e-3)
+    add("--dropout", type=float, default=0.5)
+    add("--class-weights", choices=["none", "balanced"], default="none")
+    add("--dtype-policy", choices=["float32", "mixed_bfloat16"], default="float32")
+    add("--seed", type=int, default=0)
+    add("--output-dir", default="runs/classification")
+    add("--resume", action="store_true", help="go on with the run in --output-dir")
+    return parser.parse_args(arguments)
+
+
+def read_parts(arguments):
+    """dict of "train", "valid" and, where there are test rows, "test" to a DataFrame."""
+    paths = {part: getattr(arguments, part) for part in ("train", "valid", "test")}
+    if arguments.train is None:
+        paths = reviews()
+    columns = [
+        int(name) if name.isdecimal() else name
+        for name in (arguments.text_column, arguments.label_column)
+    ]
+    parts = {}
+    for part, path in paths.items():
+        if path is None:
+            continue
+        parts[part], report = read_table(path, *columns, encoding=arguments.encoding)
+        print(f"{report}\n")
+        if part == "train":
+            report.check_trainable()
+    if "valid" not in parts and "test" not in parts:
+        fractions, names = (0.8, 0.1, 0.1), ("train", "valid", "test")
+    elif "valid" not in parts:
+        fractions, names = (0.9, 0.1), ("train", "valid")
+    else:
+        return parts
+    split = stratified_split(parts["train"], fractions, seed=arguments.seed)
+    parts.update(zip(names, split, strict=True))
+    print("split: " + ", ".join(f"{name} {len(parts[name])} rows" for name in names) + "\n")
+    return parts
+
+
+def make_pipeline(arguments, folder, train, resuming):
+    if resuming and (folder / "text_pipeline.json").is_file():
+        return TextPipeline.load(folder)
+    pipeline = TextPipeline.fit(
+        train["text"].tolist(),
+        cleaner=TextCleaner(),
+        tokenizer=TOKENIZERS[arguments.tokenizer](),
+        max_size=arguments.vocabulary_size,
+        labels=sorted(set(train["label"])),
+        max_length=arguments.max_length,
+    )
+    pipeline.save(folder)
+    return pipeline
+
+
+def build_model(arguments, pipeline):
+    num_classes = len(pipeline.labels)
+    model = EmbeddingLSTMClassifier(
+        len(pipeline.vocabulary),
+        num_classes,
+        bidirectional=True,
+        pooling="max",
+        dropout=arguments.dropout,
+        dtype=arguments.dtype_policy,
+    )
+    model.compile(
+        optimizer=keras.optimizers.Adam(arguments.learning_rate),
+        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        metrics=["accuracy", MacroF1(num_classes)],
+    )
+    return model
+
+
+def train_model(arguments, folder, pipeline, parts):
+    """Trains until macro-F1 stops rising or the epochs are over; returns the best model."""
+    keep = KeepBest(folder / "checkpoints", "val_macro_f1", patience=arguments.patience)
+    model, initial_epoch = keep.resume() or (build_model(arguments, pipeline), 0)
+
+    def batches(rows, **options):
+        ids, labels = pipeline.encode(rows["text"].tolist()), pipeline.label_ids(rows["label"])
+        return make_batches(ids, labels, batch_size=arguments.batch_size, **options)
+
+    if initial_epoch < arguments.epochs and not keep.finished:
+        weights = None
+        if arguments.class_weights == "balanced":
+            train_labels = pipeline.label_ids(parts["train"]["label"])
+            weights = class_weights(train_labels, len(pipeline.labels))
+        model.fit(
+            batches(parts["train"], shuffle=True, seed=arguments.seed, first_epoch=initial_epoch),
+            validation_data=batches(parts["valid"]),
+            epochs=arguments.epochs,
+            initial_epoch=initial_epoch,
+            class_weight=weights,
+            callbacks=[keep, keras.callbacks.TensorBoard(folder / "tensorboard")],
+        )
+    plot_learning_curves(folder / "learning_curves.png", keep.history)
+    return keep.best_model()
+
+
+def print_samples(classifier, rows, count=10):
+    rows = rows.iloc[:: max(1, len(rows) // count)][:count]
+    print("\nsample predictions")
+    for text, truth, (label, probability) in zip(
+        rows["text"], rows["label"], classifier.predict(rows["text"].tolist()), strict=True
+    ):
+        mark = "right" if label == truth else f"wrong, it is {truth}"
+        print(f"  {probability:6.1%}  {label} ({mark}): {text[:40]}")
+
+
+def main(arguments=None):
+    arguments = parse_arguments(arguments)
+    settings = {k: v for k, v in vars(arguments).items() if k not in ("output_dir", "resume")}
+    keras.utils.set_random_seed(arguments.seed)
+    parts = read_parts(arguments)
+    folder, resuming = open_run_folder(
+        arguments.output_dir, settings, arguments.resume, may_change=("epochs", "patience")
+    )
+    pipeline = make_pipeline(arguments, folder, parts["train"], resuming)
+    unknown = pipeline.vocabulary.unknown_rate(
+        [token for tokens in pipeline.tokenize(parts["valid"]["text"].tolist()) for token in tokens]
+    )
+    print(f"vocabulary: {len(pipeline.vocabulary)} tokens; unknown in validation: {unknown:.1%}")
+
+    classifier = TextClassifier(train_model(arguments, folder, pipeline, parts), pipeline)
+    classifier.save(folder)
+    judged = {part: parts[part] for part in ("valid", "test") if part in parts}
+    reports = evaluate_classifier(classifier, judged, folder)
+    print("\n" + format_report(reports))
+    print_samples(classifier, list(judged.values())[-1])
+    print(f"\nmodel, figures and pictures: {folder}\ntensorboard --logdir {folder / 'tensorboard'}")
+    return reports
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except (OSError, ValueError, ImportError) as error:
+        sys.exit(f"error: {error}")
