@@ -127,7 +127,7 @@ def print_peak_memory(owner, policy, batch, time, width):
 def run(quick=False):
     rows = []
     for batch, time, width in MODEL_SHAPES[:1] if quick else MODEL_SHAPES:
-        shape_rows = measure_shape(batch, time, width, repeats=3 if quick else 15)
+        shape_rows = measure_shape(batch, time, width, repeats=9 if quick else 15)
         if not quick:
             add_peak_memory(shape_rows, batch, time, width)
         rows += shape_rows

@@ -31,8 +31,13 @@ class Row:
     peak_mb: float | None = None  # the process's largest memory above what it had before
 
 
+# Thread pools spin for a while after their last task. Without a pause that steals a core from
+# whoever comes next, and there are several pools here: TensorFlow's, XLA's, oneDNN's.
+PAUSE_SECONDS = 0.01
+
+
 def interleave(functions, repeats=15, warmup=3):
-    """Calls each function once a round and returns its times in milliseconds.
+    """Calls each function once a round, from rest, and returns its times in milliseconds.
 
     Args:
         functions: dict of name -> function without arguments that returns when its work is done.
@@ -45,6 +50,7 @@ def interleave(functions, repeats=15, warmup=3):
     times = {name: [] for name in functions}
     for round_index in range(warmup + repeats):
         for name, function in functions.items():
+            time.sleep(PAUSE_SECONDS)
             start = time.perf_counter()
             function()
             elapsed = time.perf_counter() - start

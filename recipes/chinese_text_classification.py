@@ -141,6 +141,7 @@ def train_model(arguments, folder, pipeline, parts):
         model.fit(
             batches(parts["train"], shuffle=True, seed=arguments.seed, first_epoch=initial_epoch),
             validation_data=batches(parts["valid"]),
+            shuffle=False,  # make_batches does it
             epochs=arguments.epochs,
             initial_epoch=initial_epoch,
             class_weight=weights,

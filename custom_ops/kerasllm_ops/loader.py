@@ -1,7 +1,8 @@
 """Finds libkerasllm_ops.so, checks that it fits the TensorFlow that runs, and loads it.
 
 A library that was built against another minor version of TensorFlow is refused before it is opened:
-TensorFlow's C++ interface changes with each, and what would follow is an undefined symbol or a crash.
+TensorFlow's C++ interface changes with each, and what would follow is an undefined symbol or a
+crash. The kernels for XLA are a library of their own, used if it can be loaded.
 """
 
 import ctypes
@@ -13,6 +14,7 @@ import pathlib
 from dataclasses import dataclass, field
 
 LIBRARY = "libkerasllm_ops.so"
+XLA_LIBRARY = "libkerasllm_xla.so"
 BUILD_INFO = "build_info.json"
 
 
@@ -28,6 +30,7 @@ class LoadedLibrary:
         build_info: What the build recorded: TensorFlow's version, compiler, instruction sets.
         tensorflow_version: The TensorFlow that runs, or `None` where there is none.
         handle: The library for `ctypes`, or `None`.
+        xla_problem: Why the ops have no kernels for XLA (`jit_compile=True`), or `None`.
     """
 
     ops: object = None
@@ -37,6 +40,7 @@ class LoadedLibrary:
     build_info: dict = field(default_factory=dict)
     tensorflow_version: str | None = None
     handle: object = None
+    xla_problem: str | None = None
 
 
 def find_file(name):
@@ -140,4 +144,16 @@ def load():
         )
     for name in ("kerasllm_active_isa", "kerasllm_isa_error", "kerasllm_isa_name"):
         getattr(handle, name).restype = ctypes.c_char_p
-    return LoadedLibrary(ops=ops, handle=handle, **found)
+    return LoadedLibrary(ops=ops, handle=handle, xla_problem=_load_xla(), **found)
+
+
+def _load_xla():
+    """Loads the kernels for XLA; why not, or `None`."""
+    library = find_file(XLA_LIBRARY)
+    if library is None:
+        return f"{XLA_LIBRARY} is not installed"
+    try:
+        ctypes.CDLL(str(library))
+    except OSError as error:
+        return str(error)
+    return None

@@ -4,7 +4,7 @@ import pathlib
 
 
 def reviews():
-    """750 short Chinese reviews of hotels, meals, phones, books and films, written for this project.
+    """750 short Chinese reviews of hotels, meals, phones, books and films, our own writing.
 
     Three even classes, `positive`, `negative` and `neutral`, in columns `text`, `label` and
     `domain`. They are there to show a whole training run in a minute, not to measure models: the

@@ -31,7 +31,8 @@ class LSTM(keras.layers.LSTM):
 
     Call arguments:
         sequences: `(batch, time, input_dim)`.
-        initial_state: Two tensors `(batch, units)`, the hidden and the cell state. Zeros by default.
+        initial_state: Two tensors `(batch, units)`, the hidden and the cell state; zeros by
+            default.
         mask: bool `(batch, time)`, false where a step is left out.
         training: Whether dropout is on.
 

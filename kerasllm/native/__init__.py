@@ -21,8 +21,9 @@ def info():
         `compiler` (str or None),
         `instruction_sets` (list of str: those compiled),
         `instruction_sets_here` (list of str: those that this processor runs),
-        `instruction_set` (the one in use, or None), and
-        `ops` (list of str: the names of the ops).
+        `instruction_set` (the one in use, or None),
+        `ops` (list of str: the names of the ops), and
+        `xla` (whether `jit_compile=True` works with them, or why not).
     """
     library = load()
     here, active, problem = [], None, library.problem
@@ -45,6 +46,7 @@ def info():
         "instruction_sets_here": here,
         "instruction_set": active,
         "ops": _op_names(library.ops),
+        "xla": library.ops is not None and (library.xla_problem or True),
     }
 
 

@@ -1,4 +1,4 @@
-"""One callback that keeps the best model, stops when it gets no better, and resumes after a kill."""
+"""One callback that keeps the best model, stops when it gets no better, and can be resumed."""
 
 import json
 import math

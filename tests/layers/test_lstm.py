@@ -285,3 +285,23 @@ def test_exports_as_saved_model(tmp_path):
     model.export(tmp_path / "model", verbose=False)
     loaded = tf.saved_model.load(str(tmp_path / "model"))
     np.testing.assert_array_equal(loaded.serve(x), model(x))
+
+
+def test_jit_compile_trains_to_the_same_losses():
+    losses = []
+    for jit_compile in (False, True):
+        keras.utils.set_random_seed(9)
+        model = keras.Sequential(
+            [
+                keras.Input((7, 3)),
+                keras.layers.Masking(),
+                kerasllm.layers.LSTM(8),
+                keras.layers.Dense(1),
+            ]
+        )
+        model.compile("adam", "mse", jit_compile=jit_compile)
+        random = np.random.default_rng(0)
+        x, y = random.normal(size=(32, 7, 3)), random.normal(size=(32, 1))
+        x[::3, 4:] = 0.0
+        losses.append(model.fit(x, y, epochs=3, batch_size=8, shuffle=False, verbose=0))
+    np.testing.assert_allclose(*(run.history["loss"] for run in losses), rtol=1e-5)

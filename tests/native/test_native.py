@@ -1,4 +1,4 @@
-"""Finding and refusing the native library, and every instruction set by its environment variable."""
+"""Finding and refusing the native library, and every instruction set by its variable."""
 
 import json
 import os
@@ -59,6 +59,7 @@ def test_info_tells_what_is_there():
         "KERASLLM_ISA", info["instruction_sets_here"][-1]
     )
     assert "KerasllmLstm" in info["ops"] and "KerasllmLstmGrad" in info["ops"]
+    assert info["xla"] is True
 
 
 @needs_native
@@ -176,7 +177,10 @@ def test_an_instruction_set_that_is_not_there_is_said_and_the_best_is_used():
 def test_threads_do_not_change_a_bit():
     outputs = set()
     for threads in ("1", "2", "4"):
-        limit = f"import tensorflow as tf; tf.config.threading.set_intra_op_parallelism_threads({threads})\n"
+        limit = (
+            "import tensorflow as tf\n"
+            f"tf.config.threading.set_intra_op_parallelism_threads({threads})\n"
+        )
         code, output, errors = run(limit + LSTM_SUM.format(dtype="float32"))
         assert code == 0, errors
         outputs.add(output.splitlines()[-1])

@@ -1,4 +1,4 @@
-"""kerasllm.ops.lstm: the composed form against Keras's loop in float64, the fused one against it."""
+"""kerasllm.ops.lstm: the composed form against Keras's loop in float64, the fused against it."""
 
 import keras
 import numpy as np
@@ -115,7 +115,7 @@ def test_a_mask_of_another_shape_is_refused():
 def test_static_shapes_are_known_in_a_graph():
     from kerasllm_ops.lstm import lstm as op
 
-    x, h, c, *weights = arguments(dtype="float32")
+    x, _, _, *weights = arguments(dtype="float32")
 
     @tf.function(input_signature=[tf.TensorSpec((None, None, 4), tf.float32)])
     def function(inputs):
@@ -140,3 +140,43 @@ def test_a_sequence_without_steps_gives_the_initial_states():
     np.testing.assert_array_equal(outputs, np.zeros((5, 1, 7)))
     np.testing.assert_array_equal(hidden, h)
     np.testing.assert_array_equal(cell, c)
+
+
+@needs_native
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("options", OPTIONS)
+def test_xla_gives_the_same_bits(options, masked, dtype):
+    """Forward and backward: the compiled program calls the same kernels."""
+    from kerasllm_ops.lstm import lstm as op
+
+    tensors = arguments(dtype=dtype)
+    mask = tf.constant(np.random.default_rng(1).random((5, 6)) < 0.6) if masked else None
+
+    def results_and_gradients(*tensors):
+        with tf.GradientTape() as tape:
+            tape.watch(tensors)
+            results = op(*tensors, mask=mask, save_activations=True, **options)
+            loss = tf.add_n([tf.reduce_sum(r) for r in results])
+        return [*results, *tape.gradient(loss, tensors)]
+
+    compiled = tf.function(results_and_gradients, jit_compile=True)(*tensors)
+    for mine, other in zip(compiled, results_and_gradients(*tensors), strict=True):
+        np.testing.assert_array_equal(mine, other)
+
+
+@needs_native
+def test_xla_without_saved_activations_and_a_gradient_of_it():
+    from kerasllm_ops.lstm import lstm as op
+
+    tensors = arguments(dtype="float32")
+
+    @tf.function(jit_compile=True)
+    def gradient(*tensors):
+        with tf.GradientTape() as tape:
+            tape.watch(tensors)
+            loss = tf.reduce_sum(op(*tensors)[0])
+        return tape.gradient(loss, tensors)
+
+    for found in gradient(*tensors):
+        assert np.isfinite(found).all() and np.any(found != 0)

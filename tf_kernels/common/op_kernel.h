@@ -2,7 +2,8 @@
 #ifndef KERASLLM_COMMON_OP_KERNEL_H_
 #define KERASLLM_COMMON_OP_KERNEL_H_
 
-#include <optional>
+#include <functional>
+#include <utility>
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
@@ -20,13 +21,10 @@ class TensorflowParallel final : public Parallel {
       : workers_(*context->device()->tensorflow_cpu_worker_threads()) {}
   int num_threads() const override { return workers_.num_threads; }
   void run(int64_t num_tasks, void (*body)(void*, int64_t), void* context) override {
-    if (num_tasks == 1) return body(context, 0);
-    using ThreadPool = tensorflow::thread::ThreadPool;
-    const ThreadPool::SchedulingParams one_task_a_block(
-        ThreadPool::SchedulingStrategy::kFixedBlockSize, std::nullopt, 1);
-    workers_.workers->ParallelFor(num_tasks, one_task_a_block, [&](int64_t begin, int64_t end) {
-      for (int64_t task = begin; task < end; ++task) body(context, task);
-    });
+    const auto schedule = [this](std::function<void()> f) {
+      workers_.workers->Schedule(std::move(f));
+    };
+    run_on_pool(workers_.num_threads, schedule, num_tasks, body, context);
   }
 
  private:

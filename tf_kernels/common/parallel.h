@@ -4,6 +4,7 @@
 #define KERASLLM_COMMON_PARALLEL_H_
 
 #include <cstdint>
+#include <functional>
 
 namespace kerasllm {
 
@@ -24,6 +25,15 @@ class Parallel {
         const_cast<Body*>(&body));
   }
 };
+
+// Runs tasks on the calling thread and on those of a pool, each taking the next task when it is
+// done with one. A thread that the system wakes late (a scheduler's tick is milliseconds) costs
+// little then, and tasks may differ in size. The caller does not wait for threads that come too
+// late to find a task, so it needs no free thread in the pool to come to an end.
+//
+// `schedule` hands a function to the pool; `num_threads` counts the caller too.
+void run_on_pool(int num_threads, const std::function<void(std::function<void()>)>& schedule,
+                 int64_t num_tasks, void (*body)(void*, int64_t), void* context);
 
 // Runs everything on the calling thread.
 class Serial final : public Parallel {

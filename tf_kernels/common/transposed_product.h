@@ -22,15 +22,18 @@ struct TransposedBlock {
   static constexpr int64_t kDepth = 128;
 
   // Elements that a left operand of `rows` columns and a right operand (a panel) take.
-  static int64_t left_size(int64_t rows) { return kDepth * rows; }
+  static int64_t left_size(int64_t rows) { return kDepth * left_stride(rows); }
   static constexpr int64_t kPanelSize = kDepth * kPanel;
+
+  // Rows padded to whole cache lines, so that what is put at their begin does not straddle two.
+  static int64_t left_stride(int64_t rows) { return round_up(rows, 64 / sizeof(Op)); }
 };
 
 // Row k of the left operand gets from[0 .. size) at columns [column, column + size) of `rows`.
 template <class T>
 inline void put_left(const T* from, int64_t size, int64_t column, int64_t k, int64_t rows,
                      float* left) {
-  float* const to = left + k * rows + column;
+  float* const to = left + k * TransposedBlock<float>::left_stride(rows) + column;
   for (int64_t m = 0; m < size; ++m) convert(from[m], to + m);
 }
 
@@ -41,7 +44,8 @@ inline void put_left(const bfloat16* from, int64_t size, int64_t column, int64_t
   constexpr int64_t kDepth = TransposedBlock<bfloat16>::kDepth;
   for (int64_t m = 0; m < size; ++m) left[(column + m) * kDepth + k] = from[m];
 #else  // (kDepth / 2, rows, 2): pairs of k side by side
-  bfloat16* const to = left + (k / 2 * rows + column) * 2 + k % 2;
+  const int64_t stride = TransposedBlock<bfloat16>::left_stride(rows);
+  bfloat16* const to = left + (k / 2 * stride + column) * 2 + k % 2;
   for (int64_t m = 0; m < size; ++m) to[2 * m] = from[m];
 #endif
 }
@@ -61,7 +65,8 @@ inline void put_right(const bfloat16* from, int64_t k, bfloat16* panel) {
 // the left one must hold finite numbers.
 inline void transposed_product(const float* left, int64_t rows, const float* panel, float* c) {
   constexpr int64_t kDepth = TransposedBlock<float>::kDepth;
-  multiply_blocks(Left<float>{left, 1, rows}, rows, kDepth, panel, c, kPanel, true);
+  const int64_t stride = TransposedBlock<float>::left_stride(rows);
+  multiply_blocks(Left<float>{left, 1, stride}, rows, kDepth, panel, c, kPanel, true);
 }
 #ifdef KERASLLM_AMX
 inline void transposed_product(const bfloat16* left, int64_t rows, const bfloat16* panel,
@@ -73,7 +78,8 @@ inline void transposed_product(const bfloat16* left, int64_t rows, const bfloat1
 inline void transposed_product(const bfloat16* left, int64_t rows, const bfloat16* panel,
                                float* c) {
   constexpr int64_t kDepth = TransposedBlock<bfloat16>::kDepth;
-  multiply_blocks(Left<bfloat16>{left, 2, 2 * rows}, rows, kDepth, panel, c, kPanel, true);
+  const int64_t stride = TransposedBlock<bfloat16>::left_stride(rows);
+  multiply_blocks(Left<bfloat16>{left, 2, 2 * stride}, rows, kDepth, panel, c, kPanel, true);
 }
 #endif
 

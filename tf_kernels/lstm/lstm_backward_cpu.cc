@@ -188,10 +188,14 @@ struct WeightsGradient {
     }
   }
 
-  void pack_right(int64_t begin, int64_t count, int64_t p, Operand<T>* panel) const {
+  // All panels of a row of d_gates at a time: they lie side by side.
+  void pack_right(int64_t begin, int64_t count, Operand<T>* panels) const {
     for (int64_t k = 0; k < kDepth; ++k) {
-      const Operand<T>* const from = d_gates + (begin + k) * 4 * sizes.state + p * kPanel;
-      put_right(k < count ? from : nullptr, k, panel);
+      const Operand<T>* const row = d_gates + (begin + k) * 4 * sizes.state;
+      for (int64_t p = first; p < last; ++p) {
+        put_right(k < count ? row + p * kPanel : nullptr, k,
+                  panels + (p - first) * Block::kPanelSize);
+      }
     }
   }
 
@@ -213,12 +217,12 @@ struct WeightsGradient {
   void run() const {
     const TilesInUse tiles;
     const int64_t left_bytes = Block::left_size(rows()) * sizeof(Operand<T>);
-    const int64_t panel_bytes = Block::kPanelSize * sizeof(Operand<T>);
+    const int64_t panels_bytes = Block::kPanelSize * (last - first) * sizeof(Operand<T>);
     const int64_t product_size = rows() * kPanel;
     const int64_t product_bytes = product_size * (last - first) * sizeof(float);
-    Scratch scratch(left_bytes + panel_bytes + product_bytes + 3 * 64);
+    Scratch scratch(left_bytes + panels_bytes + product_bytes + 3 * 64);
     auto* const left = static_cast<Operand<T>*>(scratch.take(left_bytes));
-    auto* const panel = static_cast<Operand<T>*>(scratch.take(panel_bytes));
+    auto* const panels = static_cast<Operand<T>*>(scratch.take(panels_bytes));
     auto* const products = static_cast<float*>(scratch.take(product_bytes));
     __builtin_memset(left, 0, left_bytes);
     __builtin_memset(products, 0, product_bytes);
@@ -226,9 +230,10 @@ struct WeightsGradient {
     for (int64_t begin = 0; begin < depth; begin += kDepth) {
       const int64_t count = min_of(kDepth, depth - begin);
       pack_left(begin, count, left);
-      for (int64_t p = first; p < last; ++p) {
-        pack_right(begin, count, p, panel);
-        transposed_product(left, rows(), panel, products + (p - first) * product_size);
+      pack_right(begin, count, panels);
+      for (int64_t p = 0; p < last - first; ++p) {
+        transposed_product(left, rows(), panels + p * Block::kPanelSize,
+                           products + p * product_size);
       }
     }
     for (int64_t p = first; p < last; ++p) write(p, products + (p - first) * product_size);

@@ -32,10 +32,13 @@ struct LstmSizes {
   int64_t hidden_depth;   // units, padded as an operand
   int64_t hidden_stride;  // of a row of hidden states as an operand
 
-  // How many rows of the batch one thread takes.
+  // Into how many slices the batch is cut: two a thread, so that one that starts late leaves work
+  // to the others, but not so thin that the weights are read for a few rows only.
   int64_t slices(int num_threads) const {
-    constexpr int64_t kFewestRows = 4;
-    return max_of<int64_t>(1, min_of<int64_t>(num_threads, ceil_div(batch, kFewestRows)));
+    constexpr int64_t kFewestRows = 4, kEnoughRows = 12;
+    const int64_t two_a_thread = min_of<int64_t>(2 * num_threads, batch / kEnoughRows);
+    const int64_t one_a_thread = min_of<int64_t>(num_threads, ceil_div(batch, kFewestRows));
+    return max_of<int64_t>(1, max_of(one_a_thread, two_a_thread));
   }
 };
 
@@ -61,13 +64,15 @@ inline void copy_row(const T* from, int64_t size, int64_t stride, Operand<T>* to
 template <class T>
 inline void pack_gates(const T* weights, int64_t depth, int64_t padded, int64_t units,
                        int64_t panel, Operand<T>* out) {
+  const int64_t first = panel * kLanes;
+  const int64_t count = max_of<int64_t>(0, min_of<int64_t>(kLanes, units - first));
   for (int64_t k = 0; k < padded; ++k) {
     for (int64_t gate = 0; gate < 4; ++gate) {
+      const T* const from = weights + k * 4 * units + gate * units + first;
       for (int64_t lane = 0; lane < kLanes; ++lane) {
-        const int64_t unit = panel * kLanes + lane;
         Operand<T>* const to = out + panel_index(out, k, gate * kLanes + lane);
-        if (k < depth && unit < units) {
-          convert(weights[k * 4 * units + gate * units + unit], to);
+        if (k < depth && lane < count) {
+          convert(from[lane], to);
         } else {
           *to = Operand<T>();
         }
@@ -81,19 +86,20 @@ inline void pack_gates(const T* weights, int64_t depth, int64_t padded, int64_t 
 template <class T>
 inline void pack_gates_transposed(const T* weights, int64_t rows, int64_t units,
                                   int64_t gate_panels, int64_t panel, Operand<T>* out) {
-  for (int64_t j = 0; j < kPanel; ++j) {
-    const int64_t row = panel * kPanel + j;
-    for (int64_t p = 0; p < gate_panels; ++p) {
-      for (int64_t gate = 0; gate < 4; ++gate) {
-        for (int64_t lane = 0; lane < kLanes; ++lane) {
-          const int64_t unit = p * kLanes + lane;
-          const int64_t k = p * kPanel + gate * kLanes + lane;
-          Operand<T>* const to = out + panel_index(out, k, j);
-          if (row < rows && unit < units) {
-            convert(weights[row * 4 * units + gate * units + unit], to);
-          } else {
-            *to = Operand<T>();
-          }
+  for (int64_t p = 0; p < gate_panels; ++p) {
+    const int64_t first = p * kLanes;
+    const int64_t count = max_of<int64_t>(0, min_of<int64_t>(kLanes, units - first));
+    for (int64_t gate = 0; gate < 4; ++gate) {
+      const int64_t k = p * kPanel + gate * kLanes;
+      for (int64_t j = 0; j < kPanel; ++j) {
+        const int64_t row = panel * kPanel + j;
+        const T* const from = weights + row * 4 * units + gate * units + first;
+        const int64_t filled = row < rows ? count : 0;
+        for (int64_t lane = 0; lane < filled; ++lane) {
+          convert(from[lane], out + panel_index(out, k + lane, j));
+        }
+        for (int64_t lane = filled; lane < kLanes; ++lane) {
+          out[panel_index(out, k + lane, j)] = Operand<T>();
         }
       }
     }

@@ -1,0 +1,70 @@
+// What all XLA kernels share: a custom call in the compiled program, its handler's threads.
+#ifndef KERASLLM_COMMON_XLA_KERNEL_H_
+#define KERASLLM_COMMON_XLA_KERNEL_H_
+
+#include <functional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "common/parallel.h"
+#include "tensorflow/compiler/tf2xla/xla_op_kernel.h"
+#include "tensorflow/core/framework/op_kernel.h"
+#include "xla/ffi/api/ffi.h"
+#include "xla/hlo/builder/xla_builder.h"
+#include "xla/shape_util.h"
+
+// In xla/ffi/ffi_api.h, which needs headers that the wheel does not bring. XLA_FFI_GetApi, the
+// public name, is not exported by tensorflow-cpu.
+namespace xla::ffi {
+const XLA_FFI_Api* GetXlaFfiApi();
+}
+
+namespace kerasllm {
+
+// The threads that the compiled program runs on.
+class XlaParallel final : public Parallel {
+ public:
+  explicit XlaParallel(xla::ffi::ThreadPool pool) : pool_(std::move(pool)) {}
+  int num_threads() const override { return static_cast<int>(pool_.num_threads()); }
+  void run(int64_t num_tasks, void (*body)(void*, int64_t), void* context) override {
+    const auto schedule = [this](std::function<void()> f) { pool_.Schedule(std::move(f)); };
+    run_on_pool(num_threads(), schedule, num_tasks, body, context);
+  }
+
+ private:
+  xla::ffi::ThreadPool pool_;
+};
+
+// The shape of a dense, row-major tensor.
+inline xla::Shape row_major(xla::PrimitiveType type, const std::vector<int64_t>& dimensions) {
+  return xla::ShapeUtil::MakeShapeWithDescendingLayout(type, dimensions);
+}
+
+// Emits a call of handler `name` with all inputs of the op, row-major, and sets its outputs to the
+// results. `attributes` is an MLIR dictionary, such as "{go_backwards = true}".
+inline void emit_custom_call(tensorflow::XlaOpKernelContext* context, const std::string& name,
+                             const std::vector<xla::Shape>& results,
+                             const std::string& attributes) {
+  std::vector<xla::XlaOp> operands;
+  std::vector<xla::Shape> operand_shapes;
+  for (int i = 0; i < context->num_inputs(); ++i) {
+    operands.push_back(context->Input(i));
+    const auto shape = context->InputXlaShape(i);
+    OP_REQUIRES_OK(context, shape.status());
+    const auto dimensions = shape->dimensions();
+    operand_shapes.push_back(
+        row_major(shape->element_type(), {dimensions.begin(), dimensions.end()}));
+  }
+  const xla::XlaOp call = xla::CustomCallWithLayout(
+      context->builder(), name, operands, xla::ShapeUtil::MakeTupleShape(results), operand_shapes,
+      attributes, /*has_side_effect=*/false, /*output_operand_aliasing=*/{}, /*literal=*/nullptr,
+      xla::CustomCallSchedule::SCHEDULE_NONE, xla::CustomCallApiVersion::API_VERSION_TYPED_FFI);
+  for (size_t i = 0; i < results.size(); ++i) {
+    context->SetOutput(static_cast<int>(i), xla::GetTupleElement(call, static_cast<int64_t>(i)));
+  }
+}
+
+}  // namespace kerasllm
+
+#endif  // KERASLLM_COMMON_XLA_KERNEL_H_
