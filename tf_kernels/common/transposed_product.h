@@ -29,40 +29,61 @@ struct TransposedBlock {
   static int64_t left_stride(int64_t rows) { return round_up(rows, 64 / sizeof(Op)); }
 };
 
-// Row k of the left operand gets from[0 .. size) at columns [column, column + size) of `rows`.
+// Both operands take kUnit<Op> rows at a time: those with k = unit * kUnit<Op> and the next. A null
+// pointer stands for a row of zeros.
+
+// Columns [column, column + size) of the left operand, which has `rows` columns, get from[i][0 ..
+// size) in row unit * kUnit<Op> + i.
 template <class T>
-inline void put_left(const T* from, int64_t size, int64_t column, int64_t k, int64_t rows,
+inline void put_left(const T* const* from, int64_t size, int64_t column, int64_t unit, int64_t rows,
                      float* left) {
-  float* const to = left + k * TransposedBlock<float>::left_stride(rows) + column;
-  for (int64_t m = 0; m < size; ++m) convert(from[m], to + m);
+  float* const to = left + unit * TransposedBlock<float>::left_stride(rows) + column;
+  for (int64_t m = 0; m < size; ++m) {
+    if (from[0] != nullptr) {
+      convert(from[0][m], to + m);
+    } else {
+      to[m] = 0.0f;
+    }
+  }
 }
 
-inline void put_left(const bfloat16* from, int64_t size, int64_t column, int64_t k, int64_t rows,
-                     bfloat16* left) {
+// Two rows side by side, element by element, each pair in 32 bits; `stride` 32 bits apart.
+inline void put_pairs(const bfloat16* first, const bfloat16* second, int64_t size, int64_t stride,
+                      bfloat16* out) {
+  const auto pair = [](bfloat16 low, bfloat16 high) {
+    return static_cast<uint32_t>(low.bits) | static_cast<uint32_t>(high.bits) << 16;
+  };
+  for (int64_t m = 0; m < size; ++m) {
+    const uint32_t bits = pair(first == nullptr ? bfloat16() : first[m],
+                               second == nullptr ? bfloat16() : second[m]);
+    __builtin_memcpy(out + 2 * m * stride, &bits, 4);
+  }
+}
+
+inline void put_left(const bfloat16* const* from, int64_t size, int64_t column, int64_t unit,
+                     int64_t rows, bfloat16* left) {
 #ifdef KERASLLM_AMX  // (rows, kDepth): what a tile loads
   (void)rows;
   constexpr int64_t kDepth = TransposedBlock<bfloat16>::kDepth;
-  for (int64_t m = 0; m < size; ++m) left[(column + m) * kDepth + k] = from[m];
-#else  // (kDepth / 2, rows, 2): pairs of k side by side
+  put_pairs(from[0], from[1], size, kDepth / 2, left + column * kDepth + 2 * unit);
+#else  // (kDepth / 2, rows, 2)
   const int64_t stride = TransposedBlock<bfloat16>::left_stride(rows);
-  bfloat16* const to = left + (k / 2 * stride + column) * 2 + k % 2;
-  for (int64_t m = 0; m < size; ++m) to[2 * m] = from[m];
+  put_pairs(from[0], from[1], size, 1, left + (unit * stride + column) * 2);
 #endif
 }
 
-// Row k of the right operand, kPanel elements; zeros where `from` is null.
-inline void put_right(const float* from, int64_t k, float* panel) {
+// The right operand, kPanel elements a row.
+inline void put_right(const float* const* from, int64_t unit, float* panel) {
   for (int v = 0; v < kPanelVecs; ++v) {
-    store(panel + k * kPanel + v * kLanes, from == nullptr ? Vec{} : load(from + v * kLanes));
+    store(panel + unit * kPanel + v * kLanes,
+          from[0] == nullptr ? Vec{} : load(from[0] + v * kLanes));
   }
 }
-inline void put_right(const bfloat16* from, int64_t k, bfloat16* panel) {
-  bfloat16* const to = panel + panel_index(panel, k, 0);
-  for (int64_t j = 0; j < kPanel; ++j) to[2 * j] = from == nullptr ? bfloat16() : from[j];
+inline void put_right(const bfloat16* const* from, int64_t unit, bfloat16* panel) {
+  put_pairs(from[0], from[1], kPanel, 1, panel + unit * 2 * kPanel);
 }
 
-// Adds the product of a whole block. Rows of the right operand beyond the data are zeros; those of
-// the left one must hold finite numbers.
+// Adds the product of a whole block, all of whose rows were put.
 inline void transposed_product(const float* left, int64_t rows, const float* panel, float* c) {
   constexpr int64_t kDepth = TransposedBlock<float>::kDepth;
   const int64_t stride = TransposedBlock<float>::left_stride(rows);

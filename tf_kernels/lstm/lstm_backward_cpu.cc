@@ -165,7 +165,7 @@ void inputs_gradient(const LstmBackward<T>& args, const LstmSizes<T>& sizes,
 template <class T>
 struct WeightsGradient {
   using Block = TransposedBlock<Operand<T>>;
-  static constexpr int64_t kDepth = Block::kDepth;
+  static constexpr int64_t kDepth = Block::kDepth, kUnitRows = kUnit<Operand<T>>;
   const LstmBackward<T>& args;
   const LstmSizes<T>& sizes;
   const Operand<T>* d_gates;
@@ -176,25 +176,35 @@ struct WeightsGradient {
   void pack_left(int64_t begin, int64_t count, Operand<T>* left) const {
     T one;
     store_first(&one, broadcast(1.0f), 1);
-    for (int64_t k = 0; k < count; ++k) {
-      const int64_t step = (begin + k) / sizes.batch, b = (begin + k) % sizes.batch;
-      const int64_t t = args.shape.go_backwards ? sizes.time - 1 - step : step;
-      put_left(args.inputs + (b * sizes.time + t) * sizes.input_dim, sizes.input_dim, 0, k, rows(),
-               left);
-      put_left(step > 0 ? args.hidden + (begin + k - sizes.batch) * sizes.state
-                        : args.initial_hidden + b * sizes.units,
-               sizes.units, sizes.input_dim, k, rows(), left);
-      put_left(&one, 1, rows() - 1, k, rows(), left);
+    for (int64_t unit = 0; unit * kUnitRows < kDepth; ++unit) {
+      const T *inputs[kUnitRows], *hidden[kUnitRows], *bias[kUnitRows];
+      for (int64_t i = 0; i < kUnitRows; ++i) {
+        const int64_t row = begin + unit * kUnitRows + i;
+        const bool there = row < begin + count;
+        const int64_t step = row / sizes.batch, b = row % sizes.batch;
+        const int64_t t = args.shape.go_backwards ? sizes.time - 1 - step : step;
+        inputs[i] = there ? args.inputs + (b * sizes.time + t) * sizes.input_dim : nullptr;
+        hidden[i] = !there     ? nullptr
+                    : step > 0 ? args.hidden + (row - sizes.batch) * sizes.state
+                               : args.initial_hidden + b * sizes.units;
+        bias[i] = there ? &one : nullptr;
+      }
+      put_left(inputs, sizes.input_dim, 0, unit, rows(), left);
+      put_left(hidden, sizes.units, sizes.input_dim, unit, rows(), left);
+      put_left(bias, 1, rows() - 1, unit, rows(), left);
     }
   }
 
   // All panels of a row of d_gates at a time: they lie side by side.
   void pack_right(int64_t begin, int64_t count, Operand<T>* panels) const {
-    for (int64_t k = 0; k < kDepth; ++k) {
-      const Operand<T>* const row = d_gates + (begin + k) * 4 * sizes.state;
+    for (int64_t unit = 0; unit * kUnitRows < kDepth; ++unit) {
       for (int64_t p = first; p < last; ++p) {
-        put_right(k < count ? row + p * kPanel : nullptr, k,
-                  panels + (p - first) * Block::kPanelSize);
+        const Operand<T>* from[kUnitRows];
+        for (int64_t i = 0; i < kUnitRows; ++i) {
+          const int64_t k = unit * kUnitRows + i;
+          from[i] = k < count ? d_gates + (begin + k) * 4 * sizes.state + p * kPanel : nullptr;
+        }
+        put_right(from, unit, panels + (p - first) * Block::kPanelSize);
       }
     }
   }
@@ -224,7 +234,6 @@ struct WeightsGradient {
     auto* const left = static_cast<Operand<T>*>(scratch.take(left_bytes));
     auto* const panels = static_cast<Operand<T>*>(scratch.take(panels_bytes));
     auto* const products = static_cast<float*>(scratch.take(product_bytes));
-    __builtin_memset(left, 0, left_bytes);
     __builtin_memset(products, 0, product_bytes);
     const int64_t depth = sizes.time * sizes.batch;
     for (int64_t begin = 0; begin < depth; begin += kDepth) {
