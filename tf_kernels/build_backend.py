@@ -25,7 +25,7 @@ def _installed_tensorflow():
     for name in ("tensorflow", "tensorflow_cpu"):
         for found in folder.glob(f"{name}-*.dist-info"):
             version = found.name.removesuffix(".dist-info").split("-")[1]
-            return f"{name.replace('_', '-')}=={version}"
+            return f"tensorflow-cpu=={version}"  # the same interface, half the download
     return "tensorflow-cpu"
 
 
@@ -66,3 +66,13 @@ def build_wheel(wheel_directory, config_settings=None, metadata_directory=None):
 
 def build_editable(wheel_directory, config_settings=None, metadata_directory=None):
     return _build.build_editable(wheel_directory, _settings(config_settings), metadata_directory)
+
+
+def prepare_metadata_for_build_wheel(metadata_directory, config_settings=None):
+    return _build.prepare_metadata_for_build_wheel(metadata_directory, _settings(config_settings))
+
+
+def prepare_metadata_for_build_editable(metadata_directory, config_settings=None):
+    return _build.prepare_metadata_for_build_editable(
+        metadata_directory, _settings(config_settings)
+    )

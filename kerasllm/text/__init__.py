@@ -8,6 +8,7 @@ from kerasllm.text.cleaning import TextCleaner
 from kerasllm.text.jieba_tokenizer import JiebaTokenizer
 from kerasllm.text.pipeline import TOKENIZERS, TextPipeline
 from kerasllm.text.vocabulary import Vocabulary
+from kerasllm.text.word_vectors import read_word_vectors
 
 __all__ = [
     "TOKENIZERS",
@@ -16,4 +17,5 @@ __all__ = [
     "TextCleaner",
     "TextPipeline",
     "Vocabulary",
+    "read_word_vectors",
 ]

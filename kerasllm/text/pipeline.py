@@ -44,13 +44,23 @@ class TextPipeline:
         labels: The names of the classes, each once, in the order of their ids; `None` if there
             are none.
         max_length: Number of ids to which longer texts are cut, `None` for no limit.
+        spell_unknown: Whether a word that the vocabulary lacks is given by its characters. Rare
+            and new words are then known by what they are made of, and not all the same.
 
     Raises:
         ValueError: If a label is there twice, or `max_length` is not a whole number from 1.
         TypeError: If a label is not a str.
     """
 
-    def __init__(self, cleaner, tokenizer, vocabulary, labels=None, max_length=None):
+    def __init__(
+        self,
+        cleaner,
+        tokenizer,
+        vocabulary,
+        labels=None,
+        max_length=None,
+        spell_unknown=False,
+    ):
         if max_length is not None and (type(max_length) is not int or max_length < 1):
             raise ValueError(f"max_length={max_length!r} should be a whole number from 1, or None.")
         self.cleaner = TextCleaner() if cleaner is None else cleaner
@@ -58,6 +68,7 @@ class TextPipeline:
         self.vocabulary = vocabulary
         self.labels = None if labels is None else _check_labels(labels)
         self.max_length = max_length
+        self.spell_unknown = bool(spell_unknown)
 
     @classmethod
     def fit(
@@ -70,8 +81,11 @@ class TextPipeline:
         min_frequency=1,
         labels=None,
         max_length=None,
+        spell_unknown=False,
     ):
         """A pipeline whose vocabulary is learned from texts.
+
+        With `spell_unknown` the words below `min_frequency` are counted by their characters.
 
         Args:
             texts: A list of str, those of the training set only.
@@ -81,6 +95,7 @@ class TextPipeline:
             min_frequency: Smallest number of occurrences, see `Vocabulary.fit`.
             labels: The names of the classes, as for the class.
             max_length: As for the class.
+            spell_unknown: As for the class.
 
         Returns:
             A `TextPipeline`.
@@ -88,13 +103,16 @@ class TextPipeline:
         Raises:
             ValueError: If the texts hold no token, or as for the class.
         """
-        pipeline = cls(cleaner, tokenizer, Vocabulary([]), labels, max_length)
+        pipeline = cls(cleaner, tokenizer, Vocabulary([]), labels, max_length, spell_unknown)
         token_lists = pipeline.tokenize(texts)
         if not any(token_lists):
             raise ValueError(
                 f"There is nothing to learn a vocabulary from: {len(token_lists)} texts, all empty"
                 " after cleaning."
             )
+        if spell_unknown:
+            frequent = Vocabulary.fit(token_lists, min_frequency=min_frequency)
+            token_lists = [_spell(tokens, frequent) for tokens in token_lists]
         pipeline.vocabulary = Vocabulary.fit(token_lists, max_size, min_frequency)
         return pipeline
 
@@ -127,10 +145,22 @@ class TextPipeline:
             TypeError: If `texts` is a single str, or holds something else than str.
         """
         vocabulary = self.vocabulary
+        token_lists = self.tokenize(texts)
+        if self.spell_unknown:
+            token_lists = [_spell(tokens, vocabulary) for tokens in token_lists]
         return [
             vocabulary.encode(tokens[: self.max_length]) or [vocabulary.unknown_id]
-            for tokens in self.tokenize(texts)
+            for tokens in token_lists
         ]
+
+    def unknown_rate(self, texts) -> float:
+        """The share of the ids of texts that stand for unknown tokens.
+
+        Args:
+            texts: A list of str.
+        """
+        ids = [token_id for sequence in self.encode(texts) for token_id in sequence]
+        return ids.count(self.vocabulary.unknown_id) / len(ids) if ids else 0.0
 
     def label_ids(self, labels) -> list[int]:
         """The ids of labels.
@@ -187,6 +217,7 @@ class TextPipeline:
             "tokenizer": {"class": name, "config": self.tokenizer.get_config()},
             "labels": self.labels,
             "max_length": self.max_length,
+            "spell_unknown": self.spell_unknown,
             "vocabulary_crc32": _checksum(self.vocabulary),
         }
         folder = pathlib.Path(folder)
@@ -232,6 +263,7 @@ class TextPipeline:
                 vocabulary,
                 config["labels"],
                 config["max_length"],
+                config["spell_unknown"],
             )
             expected_checksum = config["vocabulary_crc32"]
         except KeyError as error:
@@ -245,6 +277,17 @@ class TextPipeline:
                 " token. Save the pipeline again, or bring the right file back."
             )
         return pipeline
+
+
+def _spell(tokens, vocabulary):
+    """The tokens, those that the vocabulary lacks by their characters."""
+    spelled = []
+    for token in tokens:
+        if token in vocabulary:
+            spelled.append(token)
+        else:
+            spelled.extend(token)
+    return spelled
 
 
 def _read_config(path):

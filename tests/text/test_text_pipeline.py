@@ -238,3 +238,20 @@ def test_a_cleaner_of_another_class_is_not_saved_as_a_plain_one(tmp_path):
 
     with pytest.raises(ValueError, match="LoudCleaner cannot be saved"):
         make_pipeline(cleaner=LoudCleaner(), tokenizer=CharTokenizer()).save(tmp_path)
+
+
+def test_unknown_words_are_spelled_in_training_and_in_use(tmp_path):
+    texts = ["酒店 酒店 房间", "酒店 房间 早餐", "早饭"]
+    pipeline = TextPipeline.fit(texts, min_frequency=2, spell_unknown=True)
+    # 早餐 and 早饭 come once each: of their characters only 早 comes twice.
+    assert set(pipeline.vocabulary.tokens[2:]) == {"酒店", "房间", "早"}
+    early, unknown = pipeline.vocabulary.encode(["早"])[0], pipeline.vocabulary.unknown_id
+    assert pipeline.encode(["早餐"]) == [[early, unknown]]
+    assert pipeline.unknown_rate(["早餐", "酒店"]) == 1 / 3
+    pipeline.save(tmp_path)
+    assert TextPipeline.load(tmp_path).encode(["早餐酒店"]) == pipeline.encode(["早餐酒店"])
+
+
+def test_without_spelling_an_unknown_word_is_one_id():
+    pipeline = TextPipeline.fit(["酒店 很好", "早餐"], min_frequency=1)
+    assert pipeline.encode(["早饭"]) == [[pipeline.vocabulary.unknown_id]]

@@ -40,7 +40,6 @@ typedef HalfVec UnalignedHalfVec __attribute__((aligned(2), may_alias));
 inline Vec broadcast(float value) { return Vec{} + value; }
 inline IntVec bits_of(Vec v) { return reinterpret_cast<IntVec>(v); }
 inline Vec from_bits(IntVec v) { return reinterpret_cast<Vec>(v); }
-inline Vec zero_vec() { return Vec{}; }
 
 inline Vec load(const float* p) { return *reinterpret_cast<const UnalignedVec*>(p); }
 inline void store(float* p, Vec v) { *reinterpret_cast<UnalignedVec*>(p) = v; }
