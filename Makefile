@@ -37,7 +37,7 @@ $(BIN)/python: | check
 # What the build itself needs; the build is not isolated, so that it sees the TensorFlow it is for.
 $(VENV)/.build-requirements: pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet "scikit-build-core>=0.11" cmake ninja "tensorflow>=2.18"
+	$(BIN)/python -m pip install --quiet "scikit-build-core>=0.11" cmake ninja "tensorflow>=2.20"
 	@touch $@
 
 # An editable install knows each Python file by name, so a new or a moved one needs a new install.

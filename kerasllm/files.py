@@ -10,7 +10,8 @@ import tempfile
 def atomic_write(path, mode="w", encoding=None, newline=None):
     """Opens a temporary file beside `path` that takes its place when the block ends well.
 
-    If the block raises, or the process is killed, `path` keeps what it held before.
+    If the block raises, or the process is killed, `path` keeps what it held before. A symbolic link
+    stays one. What is no regular file, such as `/dev/stdout` or a named pipe, is written directly.
 
     Args:
         path: The file to write. Its folder is made if it is missing.
@@ -22,9 +23,14 @@ def atomic_write(path, mode="w", encoding=None, newline=None):
         The open file.
     """
     path = pathlib.Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     if "b" not in mode:
         encoding = encoding or "utf-8"
+    if path.exists() and not path.is_file():
+        with open(path, mode, encoding=encoding, newline=newline) as file:
+            yield file
+        return
+    path = path.resolve()
+    path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with open(descriptor, mode, encoding=encoding, newline=newline) as file:
@@ -58,6 +64,8 @@ def replace_file(path):
     temporary = path.with_name(f".{os.getpid()}.{path.name}")
     try:
         yield temporary
+        with open(temporary, "rb+") as file:
+            os.fsync(file.fileno())
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)

@@ -7,6 +7,7 @@ import numpy as np
 
 from kerasllm.data import make_prediction_batches
 from kerasllm.files import replace_file
+from kerasllm.models.loading import load_model
 from kerasllm.text import TextPipeline
 
 MODEL_FILE = "model.keras"
@@ -24,11 +25,19 @@ class TextClassifier:
     Args:
         model: A Keras model from token ids `(batch, time)` to logits `(batch, num_classes)`.
         pipeline: The `kerasllm.text.TextPipeline` that made its training data, with labels.
+
+    Raises:
+        ValueError: If the pipeline has no labels, or not as many as the model has classes.
     """
 
     def __init__(self, model, pipeline):
         if pipeline.labels is None:
             raise ValueError("The pipeline has no labels; fit it with labels=.")
+        if model.output_shape[-1] != len(pipeline.labels):
+            raise ValueError(
+                f"The model has {model.output_shape[-1]} classes, but the pipeline has "
+                f"{len(pipeline.labels)} labels: they are not of one training."
+            )
         self.model, self.pipeline = model, pipeline
 
     @property
@@ -48,7 +57,7 @@ class TextClassifier:
         Returns:
             float32 array `(len(texts), num_classes)`; each row sums to 1.
         """
-        if not texts:
+        if len(texts) == 0:
             return np.zeros((0, len(self.labels)), "float32")
         batches, order = make_prediction_batches(self.pipeline.encode(texts), batch_size)
         logits = self.model.predict(batches, verbose=0)[order]
@@ -79,4 +88,4 @@ class TextClassifier:
             raise FileNotFoundError(
                 f"{folder} holds no trained classifier: {MODEL_FILE} is missing."
             )
-        return cls(keras.models.load_model(folder / MODEL_FILE), TextPipeline.load(folder))
+        return cls(load_model(folder / MODEL_FILE), TextPipeline.load(folder))

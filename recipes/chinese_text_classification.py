@@ -15,6 +15,7 @@ the same command and --resume. The output folder then holds
 """
 
 import argparse
+import math
 import os
 import sys
 
@@ -34,6 +35,12 @@ from kerasllm.training import KeepBest, open_run_folder
 TOKENIZERS = {"jieba": lambda: JiebaTokenizer(), "char": lambda: CharTokenizer()}
 
 
+def positive(text):
+    if int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text} is too small; expected 1 or more")
+    return int(text)
+
+
 def parse_arguments(arguments=None):
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -47,13 +54,14 @@ def parse_arguments(arguments=None):
     add("--encoding", help="of the tables; recognised by default")
     add("--model", choices=["embedding_lstm"], default="embedding_lstm")
     add("--tokenizer", choices=sorted(TOKENIZERS), default="jieba")
-    add("--vocabulary-size", type=int, default=50_000, help="largest (default: 50000)")
-    add("--max-length", type=int, default=256, help="tokens; longer texts are cut (default: 256)")
-    add("--epochs", type=int, default=20, help="at most (default: 20)")
-    add("--patience", type=int, default=3, help="epochs without improvement (default: 3)")
-    add("--batch-size", type=int, default=64)
-    add("--learning-rate", type=float, default=1e-3)
-    add("--dropout", type=float, default=0.5)
+    add("--vocabulary-size", type=positive, default=50_000, help="largest (default: 50000)")
+    add("--min-frequency", type=positive, default=2, help="rarer words are spelled (default: 2)")
+    add("--max-length", type=positive, default=256, help="tokens; the rest is cut (default: 256)")
+    add("--epochs", type=positive, help="at most (default: 5 to 20, fewer for more rows)")
+    add("--patience", type=positive, default=5, help="epochs without improvement (default: 5)")
+    add("--batch-size", type=positive, default=128)
+    add("--learning-rate", type=float, default=2e-3, help="falls to 0 by a cosine over the epochs")
+    add("--dropout", type=float, default=0.6)
     add("--class-weights", choices=["none", "balanced"], default="none")
     add("--dtype-policy", choices=["float32", "mixed_bfloat16"], default="float32")
     add("--seed", type=int, default=0)
@@ -66,6 +74,8 @@ def read_parts(arguments):
     """dict of "train", "valid" and, where there are test rows, "test" to a DataFrame."""
     paths = {part: getattr(arguments, part) for part in ("train", "valid", "test")}
     if arguments.train is None:
+        if arguments.valid or arguments.test:
+            raise ValueError("--valid and --test need --train: without it all rows are built in.")
         paths = reviews()
     columns = [
         int(name) if name.isdecimal() else name
@@ -91,6 +101,22 @@ def read_parts(arguments):
     return parts
 
 
+def check_labels(parts):
+    """Refuses labels that the model cannot learn, before the training and not after it."""
+    for part, rows in parts.items():
+        unknown = sorted(set(rows["label"]) - set(parts["train"]["label"]))
+        if unknown:
+            raise ValueError(
+                f"The {part} rows have labels that no training row has: {', '.join(unknown)}. "
+                "Add training rows of these classes, or take those rows out."
+            )
+
+
+def default_epochs(rows, batch_size):
+    """Epochs for about 2,000 steps, but no fewer than 5 and no more than 20."""
+    return min(20, max(5, 2000 * batch_size // max(1, rows)))
+
+
 def make_pipeline(arguments, folder, train, resuming):
     if resuming and (folder / "text_pipeline.json").is_file():
         return TextPipeline.load(folder)
@@ -99,6 +125,8 @@ def make_pipeline(arguments, folder, train, resuming):
         cleaner=TextCleaner(),
         tokenizer=TOKENIZERS[arguments.tokenizer](),
         max_size=arguments.vocabulary_size,
+        min_frequency=arguments.min_frequency,
+        spell_unknown=True,
         labels=sorted(set(train["label"])),
         max_length=arguments.max_length,
     )
@@ -106,7 +134,7 @@ def make_pipeline(arguments, folder, train, resuming):
     return pipeline
 
 
-def build_model(arguments, pipeline):
+def build_model(arguments, pipeline, train_steps):
     num_classes = len(pipeline.labels)
     model = EmbeddingLSTMClassifier(
         len(pipeline.vocabulary),
@@ -117,7 +145,9 @@ def build_model(arguments, pipeline):
         dtype=arguments.dtype_policy,
     )
     model.compile(
-        optimizer=keras.optimizers.Adam(arguments.learning_rate),
+        optimizer=keras.optimizers.Adam(
+            keras.optimizers.schedules.CosineDecay(arguments.learning_rate, train_steps)
+        ),
         loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         metrics=["accuracy", MacroF1(num_classes)],
     )
@@ -127,7 +157,8 @@ def build_model(arguments, pipeline):
 def train_model(arguments, folder, pipeline, parts):
     """Trains until macro-F1 stops rising or the epochs are over; returns the best model."""
     keep = KeepBest(folder / "checkpoints", "val_macro_f1", patience=arguments.patience)
-    model, initial_epoch = keep.resume() or (build_model(arguments, pipeline), 0)
+    train_steps = arguments.epochs * math.ceil(len(parts["train"]) / arguments.batch_size)
+    model, initial_epoch = keep.resume() or (build_model(arguments, pipeline, train_steps), 0)
 
     def batches(rows, **options):
         ids, labels = pipeline.encode(rows["text"].tolist()), pipeline.label_ids(rows["label"])
@@ -158,21 +189,22 @@ def print_samples(classifier, rows, count=10):
         rows["text"], rows["label"], classifier.predict(rows["text"].tolist()), strict=True
     ):
         mark = "right" if label == truth else f"wrong, it is {truth}"
-        print(f"  {probability:6.1%}  {label} ({mark}): {text[:40]}")
+        print(f"  {probability:6.1%}  {label} ({mark}): {' '.join(text.split())[:40]}")
 
 
 def main(arguments=None):
     arguments = parse_arguments(arguments)
-    settings = {k: v for k, v in vars(arguments).items() if k not in ("output_dir", "resume")}
     keras.utils.set_random_seed(arguments.seed)
     parts = read_parts(arguments)
+    check_labels(parts)
+    if arguments.epochs is None:
+        arguments.epochs = default_epochs(len(parts["train"]), arguments.batch_size)
+    settings = {k: v for k, v in vars(arguments).items() if k not in ("output_dir", "resume")}
     folder, resuming = open_run_folder(
-        arguments.output_dir, settings, arguments.resume, may_change=("epochs", "patience")
+        arguments.output_dir, settings, arguments.resume, may_change=("patience",)
     )
     pipeline = make_pipeline(arguments, folder, parts["train"], resuming)
-    unknown = pipeline.vocabulary.unknown_rate(
-        [token for tokens in pipeline.tokenize(parts["valid"]["text"].tolist()) for token in tokens]
-    )
+    unknown = pipeline.unknown_rate(parts["valid"]["text"].tolist())
     print(f"vocabulary: {len(pipeline.vocabulary)} tokens; unknown in validation: {unknown:.1%}")
 
     classifier = TextClassifier(train_model(arguments, folder, pipeline, parts), pipeline)

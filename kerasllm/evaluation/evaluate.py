@@ -22,7 +22,12 @@ def evaluate_classifier(classifier, parts, folder):
 
     Returns:
         dict of part -> `classification_report`; the content of `metrics.json`.
+
+    Raises:
+        ValueError: If there are no parts, or a label is not one of the classifier's.
     """
+    if not parts:
+        raise ValueError("There are no rows to judge the classifier on.")
     folder = pathlib.Path(folder)
     names = classifier.labels
     reports = {}

@@ -1,5 +1,7 @@
 """Pictures of a training run, as PNG files. They need matplotlib, in the extra `recipes`."""
 
+import numpy as np
+
 from kerasllm.files import atomic_write
 
 # Fonts with Chinese characters, in the names that Linux, Windows and macOS give them.
@@ -14,32 +16,41 @@ CHINESE_FONTS = (
     "PingFang SC",
     "Arial Unicode MS",
 )
+LONGEST_NAME = 24
 
 
 def plot_confusion_matrix(path, counts, class_names, title=""):
     """Draws how often each true class was predicted as each class.
 
-    The colour is the share of the true class, the number the count. Without a font that has Chinese
-    characters, Chinese class names are replaced by their numbers.
+    The colour is the share of the true class, the number the count. A name that no font here can
+    draw, such as a Chinese one without a Chinese font, is replaced by the class's number.
 
     Args:
         path: The PNG file.
         counts: ints `(num_classes, num_classes)`, `[true, predicted]`.
-        class_names: The name of each class.
+        class_names: The name of each class; of a long one the beginning is drawn.
         title: Written above.
     """
-    figure, axes = _figure(width=2.5 + 0.55 * len(class_names), height=2.2 + 0.5 * len(class_names))
-    names = _drawable(class_names)
+    counts = np.asarray(counts)
+    size = max(2.2, 0.55 * len(class_names))
+    figure = _figure(size, size)
+    fonts = _fonts()
+    names = [_drawable(name, f"class {i}", fonts) for i, name in enumerate(class_names)]
+    axes = figure.add_axes((0, 0, 1, 1))  # names may take what they need: saving fits the picture
     shares = counts / counts.sum(axis=1, keepdims=True).clip(min=1)
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    figure.colorbar(image, label="share of the true class", fraction=0.046, pad=0.04)
+    colour_bar = axes.inset_axes((1 + 0.15 / size, 0, 0.15 / size, 1))
+    figure.colorbar(image, cax=colour_bar, label="share of the true class")
     for true, row in enumerate(counts):
         for predicted, count in enumerate(row):
             colour = "white" if shares[true, predicted] > 0.5 else "black"
             axes.text(predicted, true, str(count), ha="center", va="center", color=colour, size=8)
-    axes.set_xticks(range(len(names)), names, rotation=45, ha="right")
-    axes.set_yticks(range(len(names)), names)
-    axes.set(xlabel="predicted", ylabel="true", title=title)
+    plain = {"family": fonts, "parse_math": False}  # a name may hold dollar signs
+    slant = {} if max(map(len, names)) <= 3 else {"rotation": 45, "ha": "right"}
+    axes.set_xticks(range(len(names)), names, **plain, **slant)
+    axes.set_yticks(range(len(names)), names, **plain)
+    axes.set(xlabel="predicted", ylabel="true")
+    axes.set_title(_drawable(title, "", fonts), **plain)
     _save(figure, path)
 
 
@@ -53,46 +64,48 @@ def plot_learning_curves(path, history, title=""):
     """
     names = [name for name in history if not name.startswith("val_")]
     names = [name for name in names if f"val_{name}" in history] or names
-    figure, all_axes = _figure(width=4.2 * len(names), height=3.4, columns=len(names))
-    for axes, name in zip(all_axes if len(names) > 1 else [all_axes], names, strict=True):
+    figure = _figure(4.2 * len(names), 3.4, layout="constrained")
+    for axes, name in zip(figure.subplots(1, len(names), squeeze=False)[0], names, strict=True):
         for key, label in ((name, "training"), (f"val_{name}", "validation")):
             if key in history:
                 axes.plot(range(1, len(history[key]) + 1), history[key], marker="o", label=label)
         axes.set(xlabel="epoch", title=name.replace("_", " "))
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
         axes.grid(alpha=0.3)
         axes.legend()
-    figure.suptitle(title)
+    fonts = _fonts()
+    figure.suptitle(_drawable(title, "", fonts), family=fonts, parse_math=False)
     _save(figure, path)
 
 
-def _figure(width, height, columns=1):
+def _figure(width, height, **options):
     """A figure without pyplot: no window system, no global state."""
     try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
     except ImportError as error:
         raise ImportError("Plots need matplotlib: pip install kerasllm[recipes].") from error
-    figure = Figure(figsize=(width, height), dpi=120, layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure, figure.subplots(1, columns)
+    return Figure(figsize=(width, height), dpi=120, **options)
 
 
-def _drawable(names):
-    """The names, or their numbers where no font here can draw them."""
-    import matplotlib
+def _fonts():
+    """The fonts to draw names with: matplotlib's own, and the Chinese ones that are here."""
     from matplotlib import font_manager
 
-    if all(name.isascii() for name in names):
-        return list(names)
     known = {font.name for font in font_manager.fontManager.ttflist}
-    usable = [font for font in CHINESE_FONTS if font in known]
-    if not usable:
-        return [f"class {number}" for number in range(len(names))]
-    matplotlib.rcParams["font.sans-serif"] = [*usable, "DejaVu Sans"]
-    return list(names)
+    return ["DejaVu Sans", *(font for font in CHINESE_FONTS if font in known)]
+
+
+def _drawable(text, replacement, fonts):
+    """The text, shortened if it is long, or the replacement where no font has its characters."""
+    from matplotlib import font_manager
+
+    text = text if len(text) <= LONGEST_NAME else text[: LONGEST_NAME - 1].rstrip() + "…"
+    missing = set(map(ord, text))
+    for font in fonts:
+        missing -= set(font_manager.get_font(font_manager.findfont(font)).get_charmap())
+    return replacement if missing else text
 
 
 def _save(figure, path):
     with atomic_write(path, "wb") as file:
-        figure.savefig(file, format="png")
+        figure.savefig(file, format="png", bbox_inches="tight")

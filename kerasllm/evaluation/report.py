@@ -14,7 +14,7 @@ def confusion_matrix(labels, predictions, num_classes):
     Returns:
         ints `(num_classes, num_classes)`.
     """
-    flat = np.asarray(labels) * num_classes + np.asarray(predictions)
+    flat = np.asarray(labels, int) * num_classes + np.asarray(predictions, int)
     return np.bincount(flat, minlength=num_classes**2).reshape(num_classes, num_classes)
 
 

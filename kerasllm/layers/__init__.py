@@ -1,6 +1,6 @@
 """Drop-in Keras layers on the fused ops, and the few that Keras lacks."""
 
 from kerasllm.layers.lstm import LSTM
-from kerasllm.layers.pooling import MaskedMaxPooling1D
+from kerasllm.layers.pooling import MaskedMaxPooling1D, MaskedMeanPooling1D
 
-__all__ = ["LSTM", "MaskedMaxPooling1D"]
+__all__ = ["LSTM", "MaskedMaxPooling1D", "MaskedMeanPooling1D"]

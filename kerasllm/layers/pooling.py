@@ -5,6 +5,39 @@ from keras import ops
 
 
 @keras.saving.register_keras_serializable(package="kerasllm")
+class MaskedMeanPooling1D(keras.layers.Layer):
+    """The mean of each feature over the steps that count.
+
+    A sequence with no step that counts gives zeros. `keras.layers.GlobalAveragePooling1D`, which is
+    the same else, gives NaN there, and one such row makes NaN of all weights.
+
+    Call arguments:
+        inputs: `(batch, time, features)`.
+        mask: bool `(batch, time)`, or None.
+
+    Returns:
+        `(batch, features)`.
+    """
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.supports_masking = True
+
+    def call(self, inputs, mask=None):
+        if mask is None:
+            return ops.mean(inputs, axis=1)
+        mask = ops.expand_dims(ops.cast(mask, "bool"), -1)
+        total = ops.sum(ops.where(mask, inputs, ops.zeros_like(inputs)), axis=1)
+        return total / ops.maximum(ops.sum(ops.cast(mask, inputs.dtype), axis=1), 1)
+
+    def compute_mask(self, inputs, mask=None):
+        return None
+
+    def compute_output_shape(self, input_shape):
+        return (input_shape[0], input_shape[2])
+
+
+@keras.saving.register_keras_serializable(package="kerasllm")
 class MaskedMaxPooling1D(keras.layers.Layer):
     """The largest value of each feature over the steps that count.
 

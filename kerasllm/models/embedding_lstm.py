@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 
-from kerasllm.layers import LSTM, MaskedMaxPooling1D
+from kerasllm.layers import LSTM, MaskedMaxPooling1D, MaskedMeanPooling1D
 
 POOLINGS = ("last", "mean", "max")
 
@@ -87,7 +87,7 @@ class EmbeddingLSTMClassifier(keras.Model):
         ]
         pooling_layer = {
             "last": None,
-            "mean": keras.layers.GlobalAveragePooling1D(dtype=dtype, name="pooling"),
+            "mean": MaskedMeanPooling1D(dtype=dtype, name="pooling"),
             "max": MaskedMaxPooling1D(dtype=dtype, name="pooling"),
         }[pooling]
 
@@ -117,7 +117,7 @@ class EmbeddingLSTMClassifier(keras.Model):
         self.pooling = pooling
         self.dropout = dropout
         self.kernel_regularizer = kernel_regularizer
-        self.layers_dtype = embedding.dtype_policy
+        self.dtype_policy = embedding.dtype_policy  # what compile scales the loss by
 
     def get_config(self):
         return {
@@ -130,7 +130,7 @@ class EmbeddingLSTMClassifier(keras.Model):
             "pooling": self.pooling,
             "dropout": self.dropout,
             "kernel_regularizer": keras.regularizers.serialize(self.kernel_regularizer),
-            "dtype": keras.dtype_policies.serialize(self.layers_dtype),
+            "dtype": keras.dtype_policies.serialize(self.dtype_policy),
             "name": self.name,
             "trainable": self.trainable,
         }

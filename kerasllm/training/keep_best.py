@@ -7,8 +7,9 @@ import pathlib
 import keras
 
 from kerasllm.files import atomic_write, replace_file
+from kerasllm.models.loading import load_model
 
-LAST, BEST, STATE = "last.keras", "best.keras", "state.json"
+STATE = "state.json"
 
 
 class KeepBest(keras.callbacks.Callback):
@@ -16,8 +17,9 @@ class KeepBest(keras.callbacks.Callback):
 
     Keras has these as three callbacks (`ModelCheckpoint`, `EarlyStopping`, `BackupAndRestore`) that
     do not know of each other: after a restart the best value and the patience begin anew. Here one
-    file holds the state of all three. Every file is written whole under another name and renamed,
-    the state last, so a kill at any moment leaves a folder to resume from.
+    file holds the state of all three. An epoch's model is written under the epoch's name and
+    counts from the moment that `state.json`, replaced in one go, names the epoch; only then are
+    older models deleted. So a kill at any moment leaves a folder to resume from.
 
     A resumed run repeats no finished epoch, and with data that depend on the epoch's number alone
     (`kerasllm.data.make_batches` with `first_epoch=initial_epoch`) ends with the same weights as
@@ -32,19 +34,34 @@ class KeepBest(keras.callbacks.Callback):
     >>> model = keep.best_model()
 
     Args:
-        folder: Where `last.keras`, `best.keras` and `state.json` are kept.
+        folder: Where `state.json` is kept, and the models of the last and of the best epoch as
+            `epoch_<number>.keras`. A run that starts anew there replaces what it finds.
         monitor: The logged value that says which model is better. `"val_macro_f1"` by default.
         mode: `"max"` or `"min"`.
-        patience: Epochs without improvement after which training stops. 3 by default.
+        patience: Epochs without improvement after which training stops, 1 or more. 3 by default.
+
+    Raises:
+        ValueError: If `mode` or `patience` makes no sense; in training, if `monitor` is not logged
+            or `fit` starts at another epoch than the one after those kept.
     """
 
     def __init__(self, folder, monitor="val_macro_f1", mode="max", patience=3):
         super().__init__()
         if mode not in ("max", "min"):
             raise ValueError(f"mode is {mode!r}; expected 'max' or 'min'.")
+        if patience < 1:
+            raise ValueError(f"patience is {patience}; expected 1 epoch or more.")
         self.folder = pathlib.Path(folder)
         self.monitor, self.mode, self.patience = monitor, mode, patience
-        self.state = {"finished_epochs": 0, "best": None, "best_epoch": None, "history": {}}
+        self.state = {
+            "monitor": monitor,
+            "mode": mode,
+            "finished_epochs": 0,
+            "best": None,
+            "best_epoch": None,  # from 0, as fit counts
+            "history": {},
+            "random_state": [],
+        }
 
     def resume(self):
         """Loads the last model, with its optimizer, and the state; `(model, initial_epoch)`.
@@ -53,26 +70,30 @@ class KeepBest(keras.callbacks.Callback):
             `None` where there is nothing to resume.
 
         Raises:
-            ValueError: If the folder's files are damaged or were kept for another monitor.
+            ValueError: If the folder's files are damaged or were kept for another monitor or mode.
         """
         path = self.folder / STATE
         if not path.is_file():
             return None
         try:
-            state = json.loads(path.read_text(encoding="utf-8"))
-            monitor, finished = state["monitor"], state["finished_epochs"]
-            model = keras.models.load_model(self.folder / LAST)
+            found = json.loads(path.read_text(encoding="utf-8"))
+            state = {name: found[name] for name in self.state}
+            model = load_model(self._model_file(state["finished_epochs"] - 1))
+            for variable, value in zip(_random_state(model), state["random_state"], strict=True):
+                variable.assign(value)
         except (OSError, KeyError, TypeError, ValueError) as error:
+            reason = f"{STATE} lacks {error}" if isinstance(error, KeyError) else error
             raise ValueError(
-                f"{self.folder} cannot be resumed: {error}. Delete it to start afresh."
+                f"{self.folder} cannot be resumed: {reason}. Delete it to start afresh."
             ) from error
-        if monitor != self.monitor:
+        kept_for = state["monitor"], state["mode"]
+        if kept_for != (self.monitor, self.mode):
             raise ValueError(
-                f"{path} was kept for {monitor}, not for {self.monitor}; delete the folder or "
-                "monitor the same value."
+                f"{path} was kept for {kept_for}, not for {(self.monitor, self.mode)}; delete the "
+                "folder or monitor the same value."
             )
         self.state = state
-        return model, finished
+        return model, state["finished_epochs"]
 
     @property
     def history(self):
@@ -88,7 +109,19 @@ class KeepBest(keras.callbacks.Callback):
 
     def best_model(self):
         """The best model so far, loaded from disk."""
-        return keras.models.load_model(self.folder / BEST)
+        if self.state["best_epoch"] is None:
+            raise ValueError(f"There is no best model in {self.folder}: no epoch has finished.")
+        return load_model(self._model_file(self.state["best_epoch"]))
+
+    def on_epoch_begin(self, epoch, logs=None):
+        finished = self.state["finished_epochs"]
+        if epoch != finished:
+            raise ValueError(
+                f"KeepBest holds {finished} finished epochs, but training goes on after {epoch}: "
+                "give fit the initial_epoch that resume() returned, or make a new KeepBest."
+            )
+        if epoch == 0:
+            (self.folder / STATE).unlink(missing_ok=True)  # of an earlier run
 
     def on_epoch_end(self, epoch, logs=None):
         logs = {name: float(value) for name, value in (logs or {}).items()}
@@ -100,13 +133,18 @@ class KeepBest(keras.callbacks.Callback):
         for name, value in logs.items():
             self.history.setdefault(name, []).append(value)
         self.state["finished_epochs"] = epoch + 1
-        self.state["monitor"] = self.monitor
+        self.state["random_state"] = [
+            keras.ops.convert_to_numpy(variable).tolist() for variable in _random_state(self.model)
+        ]
         if self._improved(logs[self.monitor]):
             self.state["best"], self.state["best_epoch"] = logs[self.monitor], epoch
-            self._save(BEST)
-        self._save(LAST)
+        with replace_file(self._model_file(epoch)) as temporary:
+            self.model.save(temporary)
         with atomic_write(self.folder / STATE) as file:
             json.dump(self.state, file, indent=1)
+        kept = {self._model_file(epoch), self._model_file(self.state["best_epoch"])}
+        for path in set(self.folder.glob("*epoch_*.keras")) - kept:
+            path.unlink()
         if self.finished:
             self.model.stop_training = True
 
@@ -118,6 +156,11 @@ class KeepBest(keras.callbacks.Callback):
             return True
         return value > best if self.mode == "max" else value < best
 
-    def _save(self, name):
-        with replace_file(self.folder / name) as temporary:
-            self.model.save(temporary)
+    def _model_file(self, epoch):
+        return self.folder / f"epoch_{epoch + 1}.keras"
+
+
+def _random_state(model):
+    """The variables that a saved model lacks, such as the states of dropout's generators."""
+    weights = {id(weight) for weight in model.weights}
+    return [variable for variable in model.variables if id(variable) not in weights]

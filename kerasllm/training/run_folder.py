@@ -25,7 +25,7 @@ def open_run_folder(folder, settings, resume, may_change=()):
 
     Raises:
         FileExistsError: If there is a run and `resume` is false.
-        ValueError: If it was started with other settings.
+        ValueError: If it was started with other settings, or the file that holds them is damaged.
     """
     folder = pathlib.Path(folder)
     path = folder / SETTINGS
@@ -36,7 +36,7 @@ def open_run_folder(folder, settings, resume, may_change=()):
             "with --output-dir."
         )
     if found:
-        before = json.loads(path.read_text(encoding="utf-8"))
+        before = _read_settings(path)
         changed = [
             f"{name} was {before.get(name)!r} and is {value!r}"
             for name, value in settings.items()
@@ -50,3 +50,16 @@ def open_run_folder(folder, settings, resume, may_change=()):
     with atomic_write(path) as file:
         json.dump(settings, file, ensure_ascii=False, indent=1)
     return folder, found
+
+
+def _read_settings(path):
+    try:
+        settings = json.loads(path.read_bytes())
+        if not isinstance(settings, dict):
+            raise ValueError(f"it holds a {type(settings).__name__}")
+    except ValueError as error:  # not JSON, or not UTF-8
+        raise ValueError(
+            f"{path} is damaged ({error}). Delete {path.parent} to start afresh, or name another "
+            "folder."
+        ) from error
+    return settings
