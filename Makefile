@@ -74,7 +74,7 @@ test-sanitized: $(VENV)/.installed
 	$(CMAKE) --build $(SANITIZED_TESTS)
 	@for test in $(SANITIZED_TESTS)/*_test; do $$test || exit 1; done
 
-CXX_FILES = $(shell git ls-files 'tf_kernels/*.cc' 'tf_kernels/*.h')
+CXX_FILES = $(shell find tf_kernels -name '*.cc' -o -name '*.h')
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .

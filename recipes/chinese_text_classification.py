@@ -26,7 +26,12 @@ import keras
 from kerasllm import TextClassifier
 from kerasllm.data import class_weights, make_batches, read_table, stratified_split
 from kerasllm.datasets import reviews
-from kerasllm.evaluation import evaluate_classifier, format_report, plot_learning_curves
+from kerasllm.evaluation import (
+    evaluate_classifier,
+    format_report,
+    plot_learning_curves,
+    require_matplotlib,
+)
 from kerasllm.metrics import MacroF1
 from kerasllm.models import EmbeddingLSTMClassifier
 from kerasllm.text import CharTokenizer, JiebaTokenizer, TextCleaner, TextPipeline
@@ -194,6 +199,7 @@ def print_samples(classifier, rows, count=10):
 
 def main(arguments=None):
     arguments = parse_arguments(arguments)
+    require_matplotlib()
     keras.utils.set_random_seed(arguments.seed)
     parts = read_parts(arguments)
     check_labels(parts)

@@ -2,7 +2,11 @@
 
 from kerasllm.evaluation.errors import write_errors
 from kerasllm.evaluation.evaluate import evaluate_classifier
-from kerasllm.evaluation.plots import plot_confusion_matrix, plot_learning_curves
+from kerasllm.evaluation.plots import (
+    plot_confusion_matrix,
+    plot_learning_curves,
+    require_matplotlib,
+)
 from kerasllm.evaluation.report import classification_report, confusion_matrix, format_report
 
 __all__ = [
@@ -12,5 +16,6 @@ __all__ = [
     "format_report",
     "plot_confusion_matrix",
     "plot_learning_curves",
+    "require_matplotlib",
     "write_errors",
 ]

@@ -78,12 +78,19 @@ def plot_learning_curves(path, history, title=""):
     _save(figure, path)
 
 
+def require_matplotlib():
+    """Raises an `ImportError` that says what to install, before hours of training and not after."""
+    try:
+        import matplotlib.figure  # noqa: F401
+    except ImportError as error:
+        raise ImportError('Plots need matplotlib: pip install "kerasllm[recipes]".') from error
+
+
 def _figure(width, height, **options):
     """A figure without pyplot: no window system, no global state."""
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ImportError("Plots need matplotlib: pip install kerasllm[recipes].") from error
+    require_matplotlib()
+    from matplotlib.figure import Figure
+
     return Figure(figsize=(width, height), dpi=120, **options)
 
 

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -51,3 +52,10 @@ def test_the_lstm_benchmark_runs(tmp_path):
     content = json.loads(path.read_text())
     assert {row["work"] for row in content["rows"]} == {"predict", "forward+backward", "train step"}
     assert content["machine"]["tensorflow"]
+
+
+@pytest.mark.skipif(not pathlib.Path("/proc/self/clear_refs").exists(), reason="needs Linux")
+def test_the_peak_is_that_of_the_block(measure):
+    with measure.peak_of_this_process() as peak:
+        np.ones(64 * 2**20, np.uint8)
+    assert 60 < peak["megabytes"] < 80

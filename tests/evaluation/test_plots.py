@@ -194,5 +194,5 @@ def test_picture_that_fails_leaves_the_earlier_one(tmp_path, monkeypatch):
 
 def test_missing_matplotlib_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    with pytest.raises(ImportError, match=r"need matplotlib: pip install kerasllm\[recipes\]"):
+    with pytest.raises(ImportError, match=r"need matplotlib: pip install .kerasllm\[recipes\]"):
         plot_learning_curves(tmp_path / "c.png", make_history(2, "loss"))

@@ -140,13 +140,13 @@ ADVERSARIAL = [
 
 
 @pytest.mark.parametrize("unit", ADVERSARIAL, ids=ascii)
-def test_100000_adversarial_characters_take_less_than_a_second(unit):
+def test_100000_adversarial_characters_take_linear_time(unit):
     cleaner = TextCleaner(**ALL_ON)
     for before in ("", "<a x="):
         text = before + unit * (100_000 // len(unit))
         start = time.process_time()
         cleaner(text)
-        assert time.process_time() - start < 1.0
+        assert time.process_time() - start < 3.0  # 0.6 at most on an idle core
 
 
 # urls
