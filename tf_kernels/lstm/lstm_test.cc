@@ -152,7 +152,8 @@ std::vector<LstmShape> shapes() {
 int run_all() {
   int cases = 0;
   for (int isa = 0; isa < kNumIsas; ++isa) {
-    const bool emulated = static_cast<Isa>(isa) == Isa::kAmx && KERASLLM_TEST_EMULATES_AMX;
+    const bool emulated = static_cast<Isa>(isa) == Isa::kAmx && KERASLLM_TEST_EMULATES_AMX &&
+                          isa_supported(Isa::kAvx2);
     if (!emulated && !isa_supported(static_cast<Isa>(isa))) {
       std::printf("not on this processor: %s\n", isa_name(static_cast<Isa>(isa)));
       continue;
