@@ -54,8 +54,8 @@ inline void put_pairs(const bfloat16* first, const bfloat16* second, int64_t siz
     return static_cast<uint32_t>(low.bits) | static_cast<uint32_t>(high.bits) << 16;
   };
   for (int64_t m = 0; m < size; ++m) {
-    const uint32_t bits = pair(first == nullptr ? bfloat16() : first[m],
-                               second == nullptr ? bfloat16() : second[m]);
+    const uint32_t bits =
+        pair(first == nullptr ? bfloat16() : first[m], second == nullptr ? bfloat16() : second[m]);
     __builtin_memcpy(out + 2 * m * stride, &bits, 4);
   }
 }
@@ -83,24 +83,23 @@ inline void put_right(const bfloat16* const* from, int64_t unit, bfloat16* panel
   put_pairs(from[0], from[1], kPanel, 1, panel + unit * 2 * kPanel);
 }
 
-// Adds the product of a whole block, all of whose rows were put.
-inline void transposed_product(const float* left, int64_t rows, const float* panel, float* c) {
-  constexpr int64_t kDepth = TransposedBlock<float>::kDepth;
+// Adds the product over the first `depth` rows of a block, at most kDepth and, for bfloat16, a
+// multiple of kDepthMultiple.
+inline void transposed_product(const float* left, int64_t rows, int64_t depth, const float* panel,
+                               float* c) {
   const int64_t stride = TransposedBlock<float>::left_stride(rows);
-  multiply_blocks(Left<float>{left, 1, stride}, rows, kDepth, panel, c, kPanel, true);
+  multiply_blocks(Left<float>{left, 1, stride}, rows, depth, panel, c, kPanel, true);
 }
 #ifdef KERASLLM_AMX
-inline void transposed_product(const bfloat16* left, int64_t rows, const bfloat16* panel,
-                               float* c) {
-  constexpr int64_t kDepth = TransposedBlock<bfloat16>::kDepth;
-  panel_product(left, kDepth, rows, kDepth, panel, c, kPanel, true);
+inline void transposed_product(const bfloat16* left, int64_t rows, int64_t depth,
+                               const bfloat16* panel, float* c) {
+  panel_product(left, TransposedBlock<bfloat16>::kDepth, rows, depth, panel, c, kPanel, true);
 }
 #elif defined(__AVX512BF16__)
-inline void transposed_product(const bfloat16* left, int64_t rows, const bfloat16* panel,
-                               float* c) {
-  constexpr int64_t kDepth = TransposedBlock<bfloat16>::kDepth;
+inline void transposed_product(const bfloat16* left, int64_t rows, int64_t depth,
+                               const bfloat16* panel, float* c) {
   const int64_t stride = TransposedBlock<bfloat16>::left_stride(rows);
-  multiply_blocks(Left<bfloat16>{left, 2, 2 * stride}, rows, kDepth, panel, c, kPanel, true);
+  multiply_blocks(Left<bfloat16>{left, 2, 2 * stride}, rows, depth, panel, c, kPanel, true);
 }
 #endif
 

@@ -1,11 +1,14 @@
-// LSTM backward, in two rounds of parallel work.
+// LSTM backward, in chunks of time from the last one back, each in two rounds of parallel work.
 //
-// 1. Slices of the batch go back through time. A step turns the gradient of the hidden and the cell
-//    state into that of the gates ("d_gates", kept for round 2), and the product of these with the
-//    transposed recurrent weights is the gradient of the hidden state one step before.
-// 2. Products over all steps at once: the input's gradient by blocks of rows, the weights'
-//    gradients by panels of gates. A weight's sum over (time, batch) is made by one thread in one
-//    order, so its bits do not depend on the number of threads.
+// 1. Slices of the batch go back through the chunk. A step turns the gradient of the hidden and the
+//    cell state into that of the gates ("d_gates", kept for round 2), and the product of these with
+//    the transposed recurrent weights is the gradient of the hidden state one step before.
+// 2. Products over all steps of the chunk at once: the input's gradient by blocks of rows, the
+//    weights' gradients by panels of gates. A weight's sum over (time, batch) is made in one order,
+//    so its bits do not depend on the number of threads.
+//
+// A chunk's d_gates stay in the cache between the rounds; all of them would be as large as what
+// forward kept.
 #include "common/vec_math.h"
 #include "lstm/lstm_dispatch.h"
 #include "lstm/lstm_pack.h"
@@ -19,7 +22,8 @@ struct BackwardSlice {
   const LstmBackward<T>& args;
   const LstmSizes<T>& sizes;
   const Operand<T>* panels;  // of the transposed recurrent weights
-  Operand<T>* d_gates;       // (time, batch, 4 * state)
+  Operand<T>* d_gates;       // (steps of the chunk, batch, 4 * state)
+  int64_t first_step, last_step;
   int64_t begin, rows, hidden_panels;
   float* d_cells;           // (rows, state)
   float* d_hidden;          // (hidden_panels, rows, kPanel)
@@ -28,6 +32,9 @@ struct BackwardSlice {
   bool active(int64_t step, int64_t row) const {
     const int64_t t = args.shape.go_backwards ? sizes.time - 1 - step : step;
     return args.mask == nullptr || args.mask[(begin + row) * sizes.time + t];
+  }
+  Operand<T>* d_gates_of(int64_t step, int64_t row) const {
+    return d_gates + ((step - first_step) * sizes.batch + begin + row) * 4 * sizes.state;
   }
   float* d_hidden_at(int64_t row, int64_t unit) const {
     return d_hidden + (unit / kPanel * rows + row) * kPanel + unit % kPanel;
@@ -64,7 +71,7 @@ struct BackwardSlice {
       const bool repeats = args.mask != nullptr && !args.shape.zero_output_for_mask;
       for (int64_t p = 0; p < sizes.panels; ++p) {
         const int64_t unit = p * kLanes;
-        Operand<T>* const to = d_gates + place * 4 * sizes.state + p * kPanel;
+        Operand<T>* const to = d_gates_of(step, row) + p * kPanel;
         float* const carried = carried_d_output + row * sizes.state + unit;
         Vec d_y = d_output(step, row, unit);
         if (repeats) d_y += load(carried);
@@ -114,18 +121,22 @@ struct BackwardSlice {
     }
     const int64_t depth = 4 * sizes.state;
     for (int64_t p = 0; p < hidden_panels; ++p) {
-      panel_product(d_gates + (step * sizes.batch + begin) * depth, depth, rows, depth,
-                    panels + p * depth * kPanel, d_hidden + p * rows * kPanel, kPanel, !all);
+      panel_product(d_gates_of(step, 0), depth, rows, depth, panels + p * depth * kPanel,
+                    d_hidden + p * rows * kPanel, kPanel, !all);
     }
   }
 
   void run() const {
     const TilesInUse tiles;
-    load_final_states();
-    for (int64_t step = sizes.time - 1; step >= 0; --step) {
+    if (last_step == sizes.time) load_final_states();
+    for (int64_t step = last_step - 1; step >= first_step; --step) {
       gates_gradient(step);
       hidden_gradient(step);
     }
+    if (first_step == 0) write_initial_states();
+  }
+
+  void write_initial_states() const {
     for (int64_t row = 0; row < rows; ++row) {
       const int64_t to = (begin + row) * sizes.units;
       for (int64_t u = 0; u < sizes.units; u += kLanes) {
@@ -137,18 +148,17 @@ struct BackwardSlice {
   }
 };
 
-// d_inputs of the rows [begin, end) of d_gates (time * batch, 4 * state).
+// d_inputs of `rows` rows of (time, batch) from `begin` on; d_gates are theirs.
 template <class T>
 void inputs_gradient(const LstmBackward<T>& args, const LstmSizes<T>& sizes,
                      const Operand<T>* panels, const Operand<T>* d_gates, int64_t begin,
-                     int64_t end) {
+                     int64_t rows) {
   const TilesInUse tiles;
-  const int64_t depth = 4 * sizes.state, rows = end - begin;
+  const int64_t depth = 4 * sizes.state;
   Scratch scratch(rows * kPanel * sizeof(float));
   auto* const product = static_cast<float*>(scratch.take(rows * kPanel * sizeof(float)));
   for (int64_t column = 0; column < sizes.input_dim; column += kPanel) {
-    panel_product(d_gates + begin * depth, depth, rows, depth, panels + column * depth, product,
-                  kPanel, false);
+    panel_product(d_gates, depth, rows, depth, panels + column * depth, product, kPanel, false);
     for (int64_t row = 0; row < rows; ++row) {
       const int64_t step = (begin + row) / sizes.batch, b = (begin + row) % sizes.batch;
       const int64_t t = args.shape.go_backwards ? sizes.time - 1 - step : step;
@@ -165,18 +175,21 @@ void inputs_gradient(const LstmBackward<T>& args, const LstmSizes<T>& sizes,
 template <class T>
 struct WeightsGradient {
   using Block = TransposedBlock<Operand<T>>;
-  static constexpr int64_t kDepth = Block::kDepth, kUnitRows = kUnit<Operand<T>>;
+  static constexpr int64_t kUnitRows = kUnit<Operand<T>>;
   const LstmBackward<T>& args;
   const LstmSizes<T>& sizes;
-  const Operand<T>* d_gates;
   int64_t first, last;
+  float* products;  // (last - first, rows, kPanel), the sums so far
 
-  int64_t rows() const { return sizes.input_dim + sizes.units + 1; }  // the last one: the bias
+  // The last row is the bias.
+  static int64_t rows(const LstmSizes<T>& sizes) { return sizes.input_dim + sizes.units + 1; }
+  int64_t rows() const { return rows(sizes); }
 
-  void pack_left(int64_t begin, int64_t count, Operand<T>* left) const {
+  // The rows [begin, begin + count) of (time, batch), and zeros up to `depth`.
+  void pack_left(int64_t begin, int64_t count, int64_t depth, Operand<T>* left) const {
     T one;
     store_first(&one, broadcast(1.0f), 1);
-    for (int64_t unit = 0; unit * kUnitRows < kDepth; ++unit) {
+    for (int64_t unit = 0; unit * kUnitRows < depth; ++unit) {
       const T *inputs[kUnitRows], *hidden[kUnitRows], *bias[kUnitRows];
       for (int64_t i = 0; i < kUnitRows; ++i) {
         const int64_t row = begin + unit * kUnitRows + i;
@@ -196,17 +209,42 @@ struct WeightsGradient {
   }
 
   // All panels of a row of d_gates at a time: they lie side by side.
-  void pack_right(int64_t begin, int64_t count, Operand<T>* panels) const {
-    for (int64_t unit = 0; unit * kUnitRows < kDepth; ++unit) {
+  void pack_right(const Operand<T>* d_gates, int64_t count, int64_t depth,
+                  Operand<T>* panels) const {
+    for (int64_t unit = 0; unit * kUnitRows < depth; ++unit) {
       for (int64_t p = first; p < last; ++p) {
         const Operand<T>* from[kUnitRows];
         for (int64_t i = 0; i < kUnitRows; ++i) {
           const int64_t k = unit * kUnitRows + i;
-          from[i] = k < count ? d_gates + (begin + k) * 4 * sizes.state + p * kPanel : nullptr;
+          from[i] = k < count ? d_gates + k * 4 * sizes.state + p * kPanel : nullptr;
         }
         put_right(from, unit, panels + (p - first) * Block::kPanelSize);
       }
     }
+  }
+
+  // Adds the rows [begin, end) of (time, batch); d_gates are theirs.
+  void add(int64_t begin, int64_t end, const Operand<T>* d_gates) const {
+    const TilesInUse tiles;
+    const int64_t left_bytes = Block::left_size(rows()) * sizeof(Operand<T>);
+    const int64_t panels_bytes = Block::kPanelSize * (last - first) * sizeof(Operand<T>);
+    Scratch scratch(left_bytes + panels_bytes + 2 * 64);
+    auto* const left = static_cast<Operand<T>*>(scratch.take(left_bytes));
+    auto* const panels = static_cast<Operand<T>*>(scratch.take(panels_bytes));
+    for (int64_t row = begin; row < end; row += Block::kDepth) {
+      const int64_t count = min_of(Block::kDepth, end - row);
+      const int64_t depth = padded_depth<Operand<T>>(count);
+      pack_left(row, count, depth, left);
+      pack_right(d_gates + (row - begin) * 4 * sizes.state, count, depth, panels);
+      for (int64_t p = 0; p < last - first; ++p) {
+        transposed_product(left, rows(), depth, panels + p * Block::kPanelSize,
+                           products + p * rows() * kPanel);
+      }
+    }
+  }
+
+  void write_all() const {
+    for (int64_t p = first; p < last; ++p) write(p, products + (p - first) * rows() * kPanel);
   }
 
   void write(int64_t panel, const float* product) const {
@@ -223,30 +261,6 @@ struct WeightsGradient {
       }
     }
   }
-
-  void run() const {
-    const TilesInUse tiles;
-    const int64_t left_bytes = Block::left_size(rows()) * sizeof(Operand<T>);
-    const int64_t panels_bytes = Block::kPanelSize * (last - first) * sizeof(Operand<T>);
-    const int64_t product_size = rows() * kPanel;
-    const int64_t product_bytes = product_size * (last - first) * sizeof(float);
-    Scratch scratch(left_bytes + panels_bytes + product_bytes + 3 * 64);
-    auto* const left = static_cast<Operand<T>*>(scratch.take(left_bytes));
-    auto* const panels = static_cast<Operand<T>*>(scratch.take(panels_bytes));
-    auto* const products = static_cast<float*>(scratch.take(product_bytes));
-    __builtin_memset(products, 0, product_bytes);
-    const int64_t depth = sizes.time * sizes.batch;
-    for (int64_t begin = 0; begin < depth; begin += kDepth) {
-      const int64_t count = min_of(kDepth, depth - begin);
-      pack_left(begin, count, left);
-      pack_right(begin, count, panels);
-      for (int64_t p = 0; p < last - first; ++p) {
-        transposed_product(left, rows(), panels + p * Block::kPanelSize,
-                           products + p * product_size);
-      }
-    }
-    for (int64_t p = first; p < last; ++p) write(p, products + (p - first) * product_size);
-  }
 };
 
 template <class T>
@@ -255,13 +269,27 @@ void backward(const LstmBackward<T>& args, Parallel& parallel) {
   const int64_t depth = 4 * sizes.state, panel_size = depth * kPanel;
   const int64_t hidden_panels = ceil_div(sizes.state, kPanel);
   const int64_t input_panels = ceil_div(sizes.input_dim, kPanel);
-  const int64_t total_rows = sizes.time * sizes.batch;
+  // The size of a chunk must not depend on the number of threads.
+  constexpr int64_t kChunkBytes = 2 * 1024 * 1024;
+  const int64_t step_bytes = max_of<int64_t>(1, sizes.batch * depth * sizeof(Operand<T>));
+  const int64_t chunk = max_of<int64_t>(1, min_of(sizes.time, kChunkBytes / step_bytes));
+
   const int64_t panels_bytes = (hidden_panels + input_panels) * panel_size * sizeof(Operand<T>);
-  const int64_t d_gates_bytes = total_rows * depth * sizeof(Operand<T>);
-  Scratch shared(panels_bytes + d_gates_bytes + 2 * 64);
+  const int64_t d_gates_bytes = chunk * step_bytes;
+  const int64_t state_bytes = sizes.batch * sizes.state * sizeof(float);
+  const int64_t hidden_bytes = hidden_panels * sizes.batch * kPanel * sizeof(float);
+  const int64_t product_size = WeightsGradient<T>::rows(sizes) * kPanel;
+  const int64_t products_bytes = sizes.panels * product_size * sizeof(float);
+  Scratch shared(panels_bytes + d_gates_bytes + 2 * state_bytes + hidden_bytes + products_bytes +
+                 6 * 64);
   auto* const panels = static_cast<Operand<T>*>(shared.take(panels_bytes));
   auto* const d_gates = static_cast<Operand<T>*>(shared.take(d_gates_bytes));
+  auto* const d_cells = static_cast<float*>(shared.take(state_bytes));
+  auto* const carried = static_cast<float*>(shared.take(state_bytes));
+  auto* const d_hidden = static_cast<float*>(shared.take(hidden_bytes));
+  auto* const products = static_cast<float*>(shared.take(products_bytes));
   const Operand<T>* const transposed_input = panels + hidden_panels * panel_size;
+  __builtin_memset(products, 0, products_bytes);
 
   parallel.for_each(hidden_panels + input_panels, [&](int64_t p) {
     const bool hidden = p < hidden_panels;
@@ -271,41 +299,50 @@ void backward(const LstmBackward<T>& args, Parallel& parallel) {
   });
 
   const int64_t slices = sizes.slices(parallel.num_threads());
-  parallel.for_each(slices, [&](int64_t index) {
-    const int64_t begin = sizes.batch * index / slices;
-    const int64_t rows = sizes.batch * (index + 1) / slices - begin;
-    if (rows == 0) return;
-    const int64_t state_bytes = rows * sizes.state * sizeof(float);
-    const int64_t hidden_bytes = hidden_panels * rows * kPanel * sizeof(float);
-    Scratch scratch(2 * state_bytes + hidden_bytes + 3 * 64);
-    const BackwardSlice<T> slice = {args,
-                                    sizes,
-                                    panels,
-                                    d_gates,
-                                    begin,
-                                    rows,
-                                    hidden_panels,
-                                    static_cast<float*>(scratch.take(state_bytes)),
-                                    static_cast<float*>(scratch.take(hidden_bytes)),
-                                    static_cast<float*>(scratch.take(state_bytes))};
-    slice.run();
-  });
-
   constexpr int64_t kRowBlock = 96, kMostPanels = 8;
   const int64_t group =
       max_of<int64_t>(1, min_of(kMostPanels, ceil_div(sizes.panels, parallel.num_threads())));
   const int64_t groups = ceil_div(sizes.panels, group);
-  parallel.for_each(groups + ceil_div(total_rows, kRowBlock), [&](int64_t task) {
-    if (task < groups) {
-      WeightsGradient<T>{args, sizes, d_gates, task * group,
-                         min_of(sizes.panels, (task + 1) * group)}
+  const auto weights_gradient = [&](int64_t index) {
+    const int64_t first = index * group;
+    return WeightsGradient<T>{args, sizes, first, min_of(sizes.panels, first + group),
+                              products + first * product_size};
+  };
+
+  int64_t last_step = sizes.time;
+  do {
+    const int64_t first_step = max_of<int64_t>(0, last_step - chunk);
+    parallel.for_each(slices, [&](int64_t index) {
+      const int64_t begin = sizes.batch * index / slices;
+      const int64_t rows = sizes.batch * (index + 1) / slices - begin;
+      BackwardSlice<T>{args,
+                       sizes,
+                       panels,
+                       d_gates,
+                       first_step,
+                       last_step,
+                       begin,
+                       rows,
+                       hidden_panels,
+                       d_cells + begin * sizes.state,
+                       d_hidden + hidden_panels * begin * kPanel,
+                       carried + begin * sizes.state}
           .run();
-    } else {
-      const int64_t begin = (task - groups) * kRowBlock;
-      inputs_gradient(args, sizes, transposed_input, d_gates, begin,
-                      min_of(total_rows, begin + kRowBlock));
-    }
-  });
+    });
+    const int64_t first_row = first_step * sizes.batch, last_row = last_step * sizes.batch;
+    // The larger tasks first.
+    parallel.for_each(groups + ceil_div(last_row - first_row, kRowBlock), [&](int64_t task) {
+      if (task < groups) {
+        weights_gradient(task).add(first_row, last_row, d_gates);
+      } else {
+        const int64_t offset = (task - groups) * kRowBlock;
+        inputs_gradient(args, sizes, transposed_input, d_gates + offset * depth, first_row + offset,
+                        min_of(kRowBlock, last_row - first_row - offset));
+      }
+    });
+    last_step = first_step;
+  } while (last_step > 0);
+  parallel.for_each(groups, [&](int64_t index) { weights_gradient(index).write_all(); });
 }
 
 }  // namespace

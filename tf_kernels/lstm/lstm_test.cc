@@ -146,6 +146,9 @@ std::vector<LstmShape> shapes() {
                      (flags & 4) != 0});
     }
   }
+  // Long enough for backward to go in several chunks of time.
+  all.push_back({24, 150, 3, 70, false, false, true});
+  all.push_back({24, 150, 3, 70, true, false, false});
   return all;
 }
 
