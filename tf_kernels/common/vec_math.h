@@ -1,4 +1,4 @@
-// exp, sigmoid and tanh on a vector, each within 2 units in the last place of the exact value.
+// sigmoid and tanh on a vector, each within 2 units in the last place of the exact value.
 #ifndef KERASLLM_COMMON_VEC_MATH_H_
 #define KERASLLM_COMMON_VEC_MATH_H_
 
@@ -32,12 +32,6 @@ inline ScaledExp scaled_exp(Vec x) {
   // The low bits of `shifted` hold n; 127 is float32's exponent bias.
   const IntVec exponent = (bits_of(shifted) + 127) << 23;
   return {from_bits(exponent), tail};
-}
-
-inline Vec exp_vec(Vec x) {
-  x = max_vec(min_vec(x, broadcast(88.3f)), broadcast(-87.3f));
-  const ScaledExp e = scaled_exp(x);
-  return e.scale * e.tail + e.scale;
 }
 
 // 1 / (1 + exp(-x)).
