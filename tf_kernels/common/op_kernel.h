@@ -65,6 +65,12 @@ inline absl::Status expect_rank(const char* op, const char* name, const tensorfl
       op, ": ", name, " has shape ", tensor.shape().DebugString(), ", expected ", dimensions));
 }
 
+inline absl::Status expect_rate(const char* op, float rate) {
+  if (rate >= 0.0f && rate < 1.0f) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat(op, ": dropout rate is ", rate, ", expected at least 0 and below 1"));
+}
+
 }  // namespace kerasllm
 
 #endif  // KERASLLM_COMMON_OP_KERNEL_H_

@@ -32,6 +32,22 @@ inline int finish(const char* name, int cases) {
   return failures == 0 ? 0 : 1;
 }
 
+// Calls body(isa) for every instruction set that this processor runs, AMX on emulated tiles where
+// it is compiled so.
+template <class Body>
+void for_each_isa(const Body& body) {
+  for (int index = 0; index < kNumIsas; ++index) {
+    const Isa isa = static_cast<Isa>(index);
+    const bool emulated =
+        isa == Isa::kAmx && KERASLLM_TEST_EMULATES_AMX && isa_supported(Isa::kAvx2);
+    if (emulated || isa_supported(isa)) {
+      body(isa);
+    } else {
+      std::printf("not on this processor: %s\n", isa_name(isa));
+    }
+  }
+}
+
 class Threads final : public Parallel {
  public:
   explicit Threads(int count) : count_(count) {}

@@ -120,6 +120,28 @@ inline Vec max_vec(Vec v, Vec bound) {
 #endif
 }
 
+// Over the lanes, in halves: the sum of lane i and lane i + kLanes / 2 first.
+inline float sum_of_lanes(Vec v) {
+  float lanes[kLanes];
+  store(lanes, v);
+  for (int width = kLanes / 2; width > 0; width /= 2) {
+    for (int i = 0; i < width; ++i) lanes[i] += lanes[i + width];
+  }
+  return lanes[0];
+}
+// A NaN in any lane gives a NaN.
+inline float max_of_lanes(Vec v) {
+  float lanes[kLanes];
+  store(lanes, v);
+  for (int width = kLanes / 2; width > 0; width /= 2) {
+    for (int i = 0; i < width; ++i) {
+      const float a = lanes[i], b = lanes[i + width];
+      lanes[i] = (a > b || a != a) ? a : b;
+    }
+  }
+  return lanes[0];
+}
+
 template <class T>
 inline T min_of(T a, T b) {
   return a < b ? a : b;

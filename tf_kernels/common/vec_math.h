@@ -1,4 +1,4 @@
-// sigmoid and tanh on a vector, each within 2 units in the last place of the exact value.
+// exp, sigmoid and tanh on a vector, each within 2 units in the last place of the exact value.
 #ifndef KERASLLM_COMMON_VEC_MATH_H_
 #define KERASLLM_COMMON_VEC_MATH_H_
 
@@ -13,7 +13,7 @@ struct ScaledExp {
   Vec scale, tail;
 };
 
-// Takes x within [-87, 87] (NaN passes through). x = n ln 2 + r with |r| <= ln(2)/2; ln 2 is split
+// Takes x within [-87, 88] (NaN passes through). x = n ln 2 + r with |r| <= ln(2)/2; ln 2 is split
 // in two so that n ln 2 is exact (Cody and Waite, Software Manual for the Elementary Functions,
 // 1980). (exp(r) - 1 - r) / r^2 is a polynomial of degree 4, fitted for the least largest error
 // relative to exp(r): 4e-9.
@@ -32,6 +32,12 @@ inline ScaledExp scaled_exp(Vec x) {
   // The low bits of `shifted` hold n; 127 is float32's exponent bias.
   const IntVec exponent = (bits_of(shifted) + 127) << 23;
   return {from_bits(exponent), tail};
+}
+
+// exp(x) for x <= 88; zero below -87, so that what a mask set to minus infinity adds nothing.
+inline Vec exp_vec(Vec x) {
+  const ScaledExp e = scaled_exp(max_vec(min_vec(x, broadcast(88.0f)), broadcast(-87.0f)));
+  return x < -87.0f ? Vec{} : e.scale * e.tail + e.scale;
 }
 
 // 1 / (1 + exp(-x)).

@@ -7,6 +7,8 @@
 #include <utility>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
 #include "common/parallel.h"
 #include "tensorflow/compiler/tf2xla/xla_op_kernel.h"
 #include "tensorflow/core/framework/op_kernel.h"
@@ -36,9 +38,64 @@ class XlaParallel final : public Parallel {
   xla::ffi::ThreadPool pool_;
 };
 
+// Within a handler: the data of the call's operands and results.
+template <class T>
+const T* xla_input(const xla::ffi::RemainingArgs& arguments, size_t index) {
+  return static_cast<const T*>(arguments.get<xla::ffi::AnyBuffer>(index)->untyped_data());
+}
+template <class T>
+T* xla_output(const xla::ffi::RemainingRets& results, size_t index) {
+  return static_cast<T*>((*results.get<xla::ffi::AnyBuffer>(index))->untyped_data());
+}
+
+// The same, null for a tensor without elements, which stands for one that is not there.
+template <class T>
+const T* optional_xla_input(const xla::ffi::RemainingArgs& arguments, size_t index) {
+  const xla::ffi::AnyBuffer buffer = *arguments.get<xla::ffi::AnyBuffer>(index);
+  return buffer.element_count() == 0 ? nullptr : static_cast<const T*>(buffer.untyped_data());
+}
+template <class T>
+T* optional_xla_output(const xla::ffi::RemainingRets& results, size_t index) {
+  const xla::ffi::AnyBuffer buffer = **results.get<xla::ffi::AnyBuffer>(index);
+  return buffer.element_count() == 0 ? nullptr : static_cast<T*>(buffer.untyped_data());
+}
+
+// Attributes of a custom call, written as the MLIR dictionary that the compiler parses.
+class XlaAttributes {
+ public:
+  XlaAttributes& set(const char* name, bool value) { return add(name, value ? "true" : "false"); }
+  XlaAttributes& set(const char* name, int64_t value) {
+    return add(name, absl::StrCat(value, " : i64"));
+  }
+  XlaAttributes& set(const char* name, float value) {
+    return add(name, absl::StrFormat("%.9e : f32", value));
+  }
+  std::string text() const { return "{" + text_ + "}"; }
+
+ private:
+  XlaAttributes& add(const char* name, const std::string& value) {
+    absl::StrAppend(&text_, text_.empty() ? "" : ", ", name, " = ", value);
+    return *this;
+  }
+  std::string text_;
+};
+
+// Handlers are registered once per element type: NAME_float32 and NAME_bfloat16.
+inline std::string typed_handler(const char* name, tensorflow::DataType type) {
+  return std::string(name) + (type == tensorflow::DT_FLOAT ? "_float32" : "_bfloat16");
+}
+inline xla::PrimitiveType xla_type(tensorflow::DataType type) {
+  return type == tensorflow::DT_FLOAT ? xla::F32 : xla::BF16;
+}
+
 // The shape of a dense, row-major tensor.
 inline xla::Shape row_major(xla::PrimitiveType type, const std::vector<int64_t>& dimensions) {
   return xla::ShapeUtil::MakeShapeWithDescendingLayout(type, dimensions);
+}
+
+inline xla::Shape row_major_like(xla::PrimitiveType type, const tensorflow::TensorShape& shape) {
+  const auto sizes = shape.dim_sizes();
+  return row_major(type, {sizes.begin(), sizes.end()});
 }
 
 // Emits a call of handler `name` with all inputs of the op, row-major, and sets its outputs to the

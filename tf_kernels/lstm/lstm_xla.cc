@@ -1,10 +1,7 @@
 // KerasllmLstm and KerasllmLstmGrad in programs that XLA compiles for the CPU: calls of the same
 // kernels, on the program's threads. Shapes were checked when the op's shape function ran.
-#include <sstream>
-
 #include "common/xla_kernel.h"
 #include "lstm/lstm.h"
-#include "tensorflow/compiler/tf2xla/type_util.h"
 
 namespace kerasllm {
 namespace {
@@ -13,21 +10,6 @@ namespace ffi = xla::ffi;
 using tensorflow::OpKernelConstruction;
 using tensorflow::XlaOpKernel;
 using tensorflow::XlaOpKernelContext;
-
-template <class T>
-const T* input(const ffi::RemainingArgs& arguments, size_t index) {
-  return static_cast<const T*>(arguments.get<ffi::AnyBuffer>(index)->untyped_data());
-}
-template <class T>
-T* output(const ffi::RemainingRets& results, size_t index) {
-  return static_cast<T*>((*results.get<ffi::AnyBuffer>(index))->untyped_data());
-}
-
-// An empty mask means none; an empty activation that none is kept.
-template <class Pointer>
-Pointer null_if_empty(const ffi::AnyBuffer& buffer, Pointer pointer) {
-  return buffer.element_count() == 0 ? nullptr : pointer;
-}
 
 LstmShape shape_of(const ffi::RemainingArgs& arguments, bool go_backwards,
                    bool zero_output_for_mask, bool return_sequences) {
@@ -41,22 +23,20 @@ LstmShape shape_of(const ffi::RemainingArgs& arguments, bool go_backwards,
 template <class T>
 ffi::Error forward(ffi::ThreadPool pool, bool go_backwards, bool zero_output_for_mask,
                    bool return_sequences, ffi::RemainingArgs in, ffi::RemainingRets out) {
-  const ffi::AnyBuffer mask = *in.get<ffi::AnyBuffer>(6);
-  const ffi::AnyBuffer gates = **out.get<ffi::AnyBuffer>(3);
   LstmForward<T> args = {shape_of(in, go_backwards, zero_output_for_mask, return_sequences),
-                         input<T>(in, 0),
-                         input<T>(in, 1),
-                         input<T>(in, 2),
-                         input<T>(in, 3),
-                         input<T>(in, 4),
-                         input<T>(in, 5),
-                         null_if_empty(mask, input<bool>(in, 6)),
-                         output<T>(out, 0),
-                         output<T>(out, 1),
-                         output<T>(out, 2),
-                         null_if_empty(gates, output<T>(out, 3)),
-                         null_if_empty(gates, output<float>(out, 4)),
-                         null_if_empty(gates, output<T>(out, 5))};
+                         xla_input<T>(in, 0),
+                         xla_input<T>(in, 1),
+                         xla_input<T>(in, 2),
+                         xla_input<T>(in, 3),
+                         xla_input<T>(in, 4),
+                         xla_input<T>(in, 5),
+                         optional_xla_input<bool>(in, 6),
+                         xla_output<T>(out, 0),
+                         xla_output<T>(out, 1),
+                         xla_output<T>(out, 2),
+                         optional_xla_output<T>(out, 3),
+                         optional_xla_output<float>(out, 4),
+                         optional_xla_output<T>(out, 5)};
   XlaParallel parallel(std::move(pool));
   lstm_forward(args, parallel);
   return ffi::Error::Success();
@@ -65,26 +45,25 @@ ffi::Error forward(ffi::ThreadPool pool, bool go_backwards, bool zero_output_for
 template <class T>
 ffi::Error backward(ffi::ThreadPool pool, bool go_backwards, bool zero_output_for_mask,
                     bool return_sequences, ffi::RemainingArgs in, ffi::RemainingRets out) {
-  const ffi::AnyBuffer mask = *in.get<ffi::AnyBuffer>(5);
   LstmBackward<T> args = {shape_of(in, go_backwards, zero_output_for_mask, return_sequences),
-                          input<T>(in, 0),
-                          input<T>(in, 1),
-                          input<T>(in, 2),
-                          input<T>(in, 3),
-                          input<T>(in, 4),
-                          null_if_empty(mask, input<bool>(in, 5)),
-                          input<T>(in, 6),
-                          input<float>(in, 7),
-                          input<T>(in, 8),
-                          input<T>(in, 9),
-                          input<T>(in, 10),
-                          input<T>(in, 11),
-                          output<T>(out, 0),
-                          output<T>(out, 1),
-                          output<T>(out, 2),
-                          output<T>(out, 3),
-                          output<T>(out, 4),
-                          output<T>(out, 5)};
+                          xla_input<T>(in, 0),
+                          xla_input<T>(in, 1),
+                          xla_input<T>(in, 2),
+                          xla_input<T>(in, 3),
+                          xla_input<T>(in, 4),
+                          optional_xla_input<bool>(in, 5),
+                          xla_input<T>(in, 6),
+                          xla_input<float>(in, 7),
+                          xla_input<T>(in, 8),
+                          xla_input<T>(in, 9),
+                          xla_input<T>(in, 10),
+                          xla_input<T>(in, 11),
+                          xla_output<T>(out, 0),
+                          xla_output<T>(out, 1),
+                          xla_output<T>(out, 2),
+                          xla_output<T>(out, 3),
+                          xla_output<T>(out, 4),
+                          xla_output<T>(out, 5)};
   XlaParallel parallel(std::move(pool));
   lstm_backward(args, parallel);
   return ffi::Error::Success();
@@ -115,24 +94,15 @@ class LstmXlaBase : public XlaOpKernel {
     bool go_backwards, zero_output_for_mask;
     OP_REQUIRES_OK(context, context->GetAttr("go_backwards", &go_backwards));
     OP_REQUIRES_OK(context, context->GetAttr("zero_output_for_mask", &zero_output_for_mask));
-    std::ostringstream text;
-    text << std::boolalpha << "{go_backwards = " << go_backwards
-         << ", zero_output_for_mask = " << zero_output_for_mask
-         << ", return_sequences = " << return_sequences_ << "}";
-    attributes_ = text.str();
+    attributes_.set("go_backwards", go_backwards)
+        .set("zero_output_for_mask", zero_output_for_mask)
+        .set("return_sequences", return_sequences_);
   }
 
  protected:
-  std::string handler(const char* name) const {
-    return std::string(name) + (type_ == tensorflow::DT_FLOAT ? "_float32" : "_bfloat16");
-  }
-  xla::PrimitiveType element_type() const {
-    return type_ == tensorflow::DT_FLOAT ? xla::F32 : xla::BF16;
-  }
-
   tensorflow::DataType type_;
   bool return_sequences_;
-  std::string attributes_;
+  XlaAttributes attributes_;
 };
 
 class LstmXlaOp : public LstmXlaBase {
@@ -149,12 +119,12 @@ class LstmXlaOp : public LstmXlaBase {
     const auto saved = [&](xla::PrimitiveType type, int64_t width) {
       return save_activations_ ? row_major(type, {time, batch, width}) : row_major(type, {0, 0, 0});
     };
-    const xla::PrimitiveType type = element_type();
-    emit_custom_call(context, handler("kerasllm_lstm"),
+    const xla::PrimitiveType type = xla_type(type_);
+    emit_custom_call(context, typed_handler("kerasllm_lstm", type_),
                      {row_major(type, {batch, return_sequences_ ? time : 1, units}),
                       row_major(type, {batch, units}), row_major(type, {batch, units}),
                       saved(type, 4 * state), saved(xla::F32, state), saved(type, state)},
-                     attributes_);
+                     attributes_.text());
   }
 
  private:
@@ -168,11 +138,11 @@ class LstmGradXlaOp : public LstmXlaBase {
   void Compile(XlaOpKernelContext* context) override {
     std::vector<xla::Shape> results;
     for (int i = 0; i < 5; ++i) {
-      const auto sizes = context->InputShape(i).dim_sizes();
-      results.push_back(row_major(element_type(), {sizes.begin(), sizes.end()}));
+      results.push_back(row_major_like(xla_type(type_), context->InputShape(i)));
     }
-    results.push_back(row_major(element_type(), {context->InputShape(3).dim_size(1)}));
-    emit_custom_call(context, handler("kerasllm_lstm_grad"), results, attributes_);
+    results.push_back(row_major(xla_type(type_), {context->InputShape(3).dim_size(1)}));
+    emit_custom_call(context, typed_handler("kerasllm_lstm_grad", type_), results,
+                     attributes_.text());
   }
 };
 
