@@ -147,6 +147,21 @@ def load():
     return LoadedLibrary(ops=ops, handle=handle, xla_problem=_load_xla(), **found)
 
 
+def required_ops(family):
+    """The module with the ops; for a family's wrapper, which cannot do without.
+
+    Raises:
+        RuntimeError: If the native library is not there; the message says why and what mends it.
+    """
+    library = load()
+    if library.ops is None:
+        mend = f" To mend it: {library.mend}." if library.mend else ""
+        raise RuntimeError(
+            f"kerasllm_ops.{family} needs the native library: {library.problem}.{mend}"
+        )
+    return library.ops
+
+
 def _load_xla():
     """Loads the kernels for XLA; why not, or `None`."""
     library = find_file(XLA_LIBRARY)

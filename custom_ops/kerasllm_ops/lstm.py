@@ -2,7 +2,7 @@
 
 import tensorflow as tf
 
-from kerasllm_ops.loader import load
+from kerasllm_ops.loader import load, required_ops
 
 # What the kernels take for activations and weights.
 DTYPES = ("float32", "bfloat16")
@@ -54,9 +54,7 @@ def lstm(
         RuntimeError: If the native library is not there.
         InvalidArgumentError: If shapes do not fit each other.
     """
-    ops = load().ops
-    if ops is None:
-        raise RuntimeError(f"kerasllm_ops.lstm needs the native library: {load().problem}")
+    ops = required_ops("lstm")
     if mask is None:
         mask = tf.zeros((0, 0), tf.bool)
     outputs, final_hidden, final_cell, *_ = ops.kerasllm_lstm(

@@ -1,6 +1,12 @@
 """Drop-in Keras layers on the fused ops, and the few that Keras lacks."""
 
+from kerasllm.layers.dropout import Dropout
 from kerasllm.layers.lstm import LSTM
 from kerasllm.layers.pooling import MaskedMaxPooling1D, MaskedMeanPooling1D
 
-__all__ = ["LSTM", "MaskedMaxPooling1D", "MaskedMeanPooling1D"]
+__all__ = [
+    "LSTM",
+    "Dropout",
+    "MaskedMaxPooling1D",
+    "MaskedMeanPooling1D",
+]

@@ -1,0 +1,31 @@
+"""keras.layers.Dropout on the fused dropout op."""
+
+import keras
+
+from kerasllm.ops.dispatch import served
+from kerasllm.ops.dropout import dropout
+from kerasllm.ops.random import draw_seed
+
+
+@keras.saving.register_keras_serializable(package="kerasllm")
+class Dropout(keras.layers.Dropout):
+    """`keras.layers.Dropout` with random numbers made inside the op that uses them.
+
+    Constructor, call arguments and the share of elements dropped are those of
+    `keras.layers.Dropout`; the elements themselves are others, as the random numbers are. They
+    follow from the seed alone: the same under eager, `tf.function` and `jit_compile`, whatever the
+    number of threads. With a `noise_shape`, and in dtypes that the op does not take, Keras's own
+    dropout runs.
+
+    Args:
+        rate: The share of elements dropped in training, a float in `[0, 1)`.
+        noise_shape: As in `keras.layers.Dropout`.
+        seed: An integer, or None for one at random.
+        **kwargs: Those of every layer.
+    """
+
+    def call(self, inputs, training=False):
+        fused = self.noise_shape is None and len(inputs.shape) and served("dropout", inputs.dtype)
+        if not (fused and training and 0 < self.rate < 1):
+            return super().call(inputs, training=training)
+        return dropout(inputs, self.rate, draw_seed(self.seed_generator))
