@@ -12,7 +12,11 @@ from benchmarks import measure
 from kerasllm.files import atomic_write
 
 # A new benchmark is a module with run(quick) -> list of measure.Row, and a line here.
-BENCHMARKS = {"lstm": "the LSTM layer and the classifier around it, against keras.layers.LSTM"}
+BENCHMARKS = {
+    "accelerate": "a KerasHub BERT before and after kerasllm.accelerate",
+    "lstm": "the LSTM layer and the classifier around it, against keras.layers.LSTM",
+    "transformer": "the transformer classifier, against the same of stock Keras layers",
+}
 
 
 def main():

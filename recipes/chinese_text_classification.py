@@ -33,7 +33,13 @@ from kerasllm.evaluation import (
     require_matplotlib,
 )
 from kerasllm.metrics import MacroF1
-from kerasllm.models import EmbeddingLSTMClassifier
+from kerasllm.models.presets import (
+    CLASSIFIER_PRESETS,
+    classifier_preset,
+    make_classifier,
+    make_schedule,
+)
+from kerasllm.optimizers import Adam
 from kerasllm.text import CharTokenizer, JiebaTokenizer, TextCleaner, TextPipeline
 from kerasllm.training import KeepBest, open_run_folder
 
@@ -57,7 +63,7 @@ def parse_arguments(arguments=None):
     add("--text-column", default="text", help="its name, or its position from 0 (default: text)")
     add("--label-column", default="label", help="the same (default: label)")
     add("--encoding", help="of the tables; recognised by default")
-    add("--model", choices=["embedding_lstm"], default="embedding_lstm")
+    add("--model", choices=sorted(CLASSIFIER_PRESETS), default="embedding_lstm")
     add("--tokenizer", choices=sorted(TOKENIZERS), default="jieba")
     add("--vocabulary-size", type=positive, default=50_000, help="largest (default: 50000)")
     add("--min-frequency", type=positive, default=2, help="rarer words are spelled (default: 2)")
@@ -65,8 +71,8 @@ def parse_arguments(arguments=None):
     add("--epochs", type=positive, help="at most (default: 5 to 20, fewer for more rows)")
     add("--patience", type=positive, default=5, help="epochs without improvement (default: 5)")
     add("--batch-size", type=positive, default=128)
-    add("--learning-rate", type=float, default=2e-3, help="falls to 0 by a cosine over the epochs")
-    add("--dropout", type=float, default=0.6)
+    add("--learning-rate", type=float, help="falls to 0 by a cosine (default: the model's)")
+    add("--dropout", type=float, help="(default: the model's)")
     add("--class-weights", choices=["none", "balanced"], default="none")
     add("--dtype-policy", choices=["float32", "mixed_bfloat16"], default="float32")
     add("--seed", type=int, default=0)
@@ -141,18 +147,15 @@ def make_pipeline(arguments, folder, train, resuming):
 
 def build_model(arguments, pipeline, train_steps):
     num_classes = len(pipeline.labels)
-    model = EmbeddingLSTMClassifier(
+    model = make_classifier(
+        arguments.model,
         len(pipeline.vocabulary),
         num_classes,
-        bidirectional=True,
-        pooling="max",
         dropout=arguments.dropout,
         dtype=arguments.dtype_policy,
     )
     model.compile(
-        optimizer=keras.optimizers.Adam(
-            keras.optimizers.schedules.CosineDecay(arguments.learning_rate, train_steps)
-        ),
+        optimizer=Adam(make_schedule(arguments.model, train_steps, arguments.learning_rate)),
         loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         metrics=["accuracy", MacroF1(num_classes)],
     )
@@ -203,6 +206,11 @@ def main(arguments=None):
     keras.utils.set_random_seed(arguments.seed)
     parts = read_parts(arguments)
     check_labels(parts)
+    preset = classifier_preset(arguments.model)
+    if arguments.learning_rate is None:
+        arguments.learning_rate = preset["learning_rate"]
+    if arguments.dropout is None:
+        arguments.dropout = preset["arguments"]["dropout"]
     if arguments.epochs is None:
         arguments.epochs = default_epochs(len(parts["train"]), arguments.batch_size)
     settings = {k: v for k, v in vars(arguments).items() if k not in ("output_dir", "resume")}

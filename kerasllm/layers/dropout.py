@@ -2,7 +2,7 @@
 
 import keras
 
-from kerasllm.ops.dispatch import served
+from kerasllm.ops.dispatch import why_not_served
 from kerasllm.ops.dropout import dropout
 from kerasllm.ops.random import draw_seed
 
@@ -25,7 +25,13 @@ class Dropout(keras.layers.Dropout):
     """
 
     def call(self, inputs, training=False):
-        fused = self.noise_shape is None and len(inputs.shape) and served("dropout", inputs.dtype)
+        fused = len(inputs.shape) and not self.why_not_fused()
         if not (fused and training and 0 < self.rate < 1):
             return super().call(inputs, training=training)
         return dropout(inputs, self.rate, draw_seed(self.seed_generator))
+
+    def why_not_fused(self):
+        """Why Keras's own dropout runs, as a sentence; None where the op serves."""
+        if self.noise_shape is not None:
+            return "it has a noise_shape"
+        return why_not_served("dropout", self.compute_dtype)

@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from kerasllm.ops.dispatch import served
+from kerasllm.ops.dispatch import why_not_served
 from kerasllm.ops.lstm import lstm
 
 
@@ -76,11 +76,15 @@ class LSTM(keras.layers.LSTM):
 
     def _fused(self, training):
         """Whether the op computes what this configuration asks for."""
+        return not self.why_not_fused() and not (training and self.cell.recurrent_dropout)
+
+    def why_not_fused(self):
+        """Why Keras's own loop runs, as a sentence; None where the op serves."""
         cell = self.cell
         if cell.activation is not keras.activations.tanh:
-            return False
+            return "its activation is not tanh"
         if cell.recurrent_activation is not keras.activations.sigmoid:
-            return False
-        if training and cell.recurrent_dropout:
-            return False
-        return self.use_cudnn is not True and served("lstm", self.compute_dtype)
+            return "its recurrent_activation is not sigmoid"
+        if self.use_cudnn is True:
+            return "use_cudnn is True"
+        return why_not_served("lstm", self.compute_dtype)

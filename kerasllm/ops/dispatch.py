@@ -6,6 +6,8 @@ import keras
 
 from kerasllm import native
 
+DTYPES = ("float32", "bfloat16")
+
 # Families with GPU kernels. On a machine with a GPU the others are left to Keras, which has cuDNN.
 GPU_FAMILIES = frozenset()
 
@@ -24,6 +26,17 @@ def served(family, dtype):
         family: The family's name, such as `"lstm"`.
         dtype: The tensors' dtype, such as `"float32"`.
     """
-    if not native.in_use() or keras.backend.standardize_dtype(dtype) not in ("float32", "bfloat16"):
-        return False
-    return family in GPU_FAMILIES or not _has_gpu()
+    return why_not_served(family, dtype) is None
+
+
+def why_not_served(family, dtype):
+    """Why the fused op of a family does not take tensors of this dtype here, as a sentence; None
+    where it does. The arguments are those of `served`."""
+    if not native.in_use():
+        return "the native library is not in use"
+    dtype = keras.backend.standardize_dtype(dtype)
+    if dtype not in DTYPES:
+        return f"its dtype is {dtype}; the ops take {' and '.join(DTYPES)}"
+    if family not in GPU_FAMILIES and _has_gpu():
+        return "there is a GPU, for which the op has no kernel yet"
+    return None

@@ -1,0 +1,74 @@
+"""The classifiers that recipes and searches know by name, with defaults that train well."""
+
+import keras
+
+from kerasllm.models.embedding_lstm import EmbeddingLSTMClassifier
+from kerasllm.models.transformer_classifier import TransformerClassifier
+
+# For each name: the class, the arguments that differ from the class's defaults, and how it trains.
+CLASSIFIER_PRESETS = {
+    "embedding_lstm": {
+        "class": EmbeddingLSTMClassifier,
+        "arguments": {"bidirectional": True, "pooling": "max", "dropout": 0.6},
+        "learning_rate": 2e-3,
+        "warmup_share": 0.0,
+    },
+    "transformer": {
+        "class": TransformerClassifier,
+        "arguments": {"hidden_dim": 128, "pooling": "max", "dropout": 0.3},
+        "learning_rate": 1e-3,
+        "warmup_share": 0.1,
+    },
+}
+
+
+def classifier_preset(name):
+    """The preset of this name, a dict with `class`, `arguments`, `learning_rate` and
+    `warmup_share`.
+
+    Raises:
+        ValueError: If there is none.
+    """
+    if name not in CLASSIFIER_PRESETS:
+        raise ValueError(
+            f"There is no classifier {name!r}; expected one of {', '.join(CLASSIFIER_PRESETS)}."
+        )
+    return CLASSIFIER_PRESETS[name]
+
+
+def make_classifier(name, vocabulary_size, num_classes, **arguments):
+    """The classifier of a preset, not compiled.
+
+    Args:
+        name: The preset's name, such as `"transformer"`.
+        vocabulary_size: Number of token ids, those of padding and unknown words included.
+        num_classes: Number of classes.
+        **arguments: Of the model's class, instead of the preset's.
+    """
+    preset = classifier_preset(name)
+    return preset["class"](vocabulary_size, num_classes, **preset["arguments"] | arguments)
+
+
+def make_schedule(name, train_steps, learning_rate=None):
+    """The learning rate over the steps of a training: up in a line over the preset's warm-up, then
+    down to 0 by a cosine.
+
+    Args:
+        name: The preset's name.
+        train_steps: Number of steps.
+        learning_rate: The highest; the preset's by default.
+
+    Returns:
+        A `keras.optimizers.schedules.CosineDecay`.
+    """
+    preset = classifier_preset(name)
+    learning_rate = learning_rate or preset["learning_rate"]
+    warmup_steps = int(preset["warmup_share"] * train_steps)
+    if not warmup_steps:
+        return keras.optimizers.schedules.CosineDecay(learning_rate, train_steps)
+    return keras.optimizers.schedules.CosineDecay(
+        0.0,
+        max(1, train_steps - warmup_steps),
+        warmup_target=learning_rate,
+        warmup_steps=warmup_steps,
+    )
