@@ -6,7 +6,8 @@ Nothing here knows a model or imports TensorFlow, so the same code serves traini
 from kerasllm.text.char_tokenizer import CharTokenizer
 from kerasllm.text.cleaning import TextCleaner
 from kerasllm.text.jieba_tokenizer import JiebaTokenizer
-from kerasllm.text.pipeline import TOKENIZERS, TextPipeline
+from kerasllm.text.pipeline import TextPipeline
+from kerasllm.text.pipeline_files import TOKENIZERS
 from kerasllm.text.vocabulary import Vocabulary
 from kerasllm.text.word_vectors import read_word_vectors
 

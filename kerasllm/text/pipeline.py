@@ -1,26 +1,10 @@
 """From raw texts to lists of token ids, the same in training and prediction."""
 
-import json
-import pathlib
-import zlib
-
-from kerasllm.files import atomic_write
-from kerasllm.text.char_tokenizer import CharTokenizer
+from kerasllm.text import pipeline_files
 from kerasllm.text.cleaning import TextCleaner
 from kerasllm.text.jieba_tokenizer import JiebaTokenizer
 from kerasllm.text.tokenizer import check_texts
 from kerasllm.text.vocabulary import Vocabulary
-
-# What a saved pipeline may name; a new tokenizer is a line here.
-TOKENIZERS = {
-    "CharTokenizer": CharTokenizer,
-    "JiebaTokenizer": JiebaTokenizer,
-}
-
-_FORMAT = "kerasllm.text_pipeline"
-_VERSION = 1
-_PIPELINE_FILE = "text_pipeline.json"
-_VOCABULARY_FILE = "vocabulary.txt"
 
 
 class TextPipeline:
@@ -28,6 +12,7 @@ class TextPipeline:
 
     Examples:
 
+    >>> from kerasllm.text import CharTokenizer
     >>> pipeline = TextPipeline.fit(
     ...     ["味道很好", "味道不好"], tokenizer=CharTokenizer(), labels=["负面", "正面"]
     ... )
@@ -199,33 +184,7 @@ class TextPipeline:
         Raises:
             ValueError: If the cleaner or tokenizer is of a class that `load` does not know.
         """
-        name = type(self.tokenizer).__name__
-        if TOKENIZERS.get(name) is not type(self.tokenizer):
-            raise ValueError(
-                f"A tokenizer of class {name} cannot be saved, only {', '.join(TOKENIZERS)}."
-                " Add the class to kerasllm.text.TOKENIZERS, here and where it is loaded."
-            )
-        if type(self.cleaner) is not TextCleaner:
-            raise ValueError(
-                f"A cleaner of class {type(self.cleaner).__name__} cannot be saved, only a"
-                " TextCleaner."
-            )
-        config = {
-            "format": _FORMAT,
-            "version": _VERSION,
-            "cleaner": self.cleaner.get_config(),
-            "tokenizer": {"class": name, "config": self.tokenizer.get_config()},
-            "labels": self.labels,
-            "max_length": self.max_length,
-            "spell_unknown": self.spell_unknown,
-            "vocabulary_crc32": _checksum(self.vocabulary),
-        }
-        folder = pathlib.Path(folder)
-        self.vocabulary.save(folder / _VOCABULARY_FILE)
-        # A lone surrogate is the only thing UTF-8 lacks; its escape is also JSON's.
-        content = json.dumps(config, ensure_ascii=False, indent=2) + "\n"
-        with atomic_write(folder / _PIPELINE_FILE, "wb") as file:
-            file.write(content.encode("utf-8", "backslashreplace"))
+        pipeline_files.save(self, folder)
 
     @classmethod
     def load(cls, folder):
@@ -241,42 +200,7 @@ class TextPipeline:
             FileNotFoundError: If a file is missing.
             ValueError: If a file is broken, or not of this kind or version.
         """
-        folder = pathlib.Path(folder)
-        path = folder / _PIPELINE_FILE
-        for needed in (path, folder / _VOCABULARY_FILE):
-            if not needed.is_file():
-                raise FileNotFoundError(
-                    f"{folder} holds no saved text pipeline: {needed.name} is missing."
-                )
-        config = _read_config(path)
-        vocabulary = Vocabulary.load(folder / _VOCABULARY_FILE)
-        try:
-            tokenizer_class = TOKENIZERS.get(config["tokenizer"]["class"])
-            if tokenizer_class is None:
-                raise ValueError(
-                    f"its tokenizer {config['tokenizer']['class']!r} is none of"
-                    f" {', '.join(TOKENIZERS)}"
-                )
-            pipeline = cls(
-                TextCleaner.from_config(config["cleaner"]),
-                tokenizer_class.from_config(config["tokenizer"]["config"]),
-                vocabulary,
-                config["labels"],
-                config["max_length"],
-                config["spell_unknown"],
-            )
-            expected_checksum = config["vocabulary_crc32"]
-        except KeyError as error:
-            raise ValueError(f"{path} is broken: it lacks {error}.") from error
-        except (TypeError, ValueError) as error:
-            raise ValueError(f"{path} cannot be used: {error}") from error
-        if _checksum(vocabulary) != expected_checksum:
-            raise ValueError(
-                f"{folder / _VOCABULARY_FILE} is not the vocabulary that {_PIPELINE_FILE} was"
-                " saved with: other tokens or another order, so that every id may mean another"
-                " token. Save the pipeline again, or bring the right file back."
-            )
-        return pipeline
+        return pipeline_files.load(cls, folder)
 
 
 def _spell(tokens, vocabulary):
@@ -288,22 +212,6 @@ def _spell(tokens, vocabulary):
         else:
             spelled.extend(token)
     return spelled
-
-
-def _read_config(path):
-    """The content of a pipeline's file, of the right format and version."""
-    try:
-        config = json.loads(path.read_bytes())
-    except ValueError as error:  # not JSON, or not UTF-8
-        raise ValueError(f"{path} is broken, it is no JSON: {error}.") from error
-    if not isinstance(config, dict) or config.get("format") != _FORMAT:
-        raise ValueError(f'{path} is no text pipeline of kerasllm: it lacks "format": "{_FORMAT}".')
-    if config.get("version") != _VERSION:
-        raise ValueError(
-            f"{path} is of version {config.get('version')!r}, but this kerasllm reads version"
-            f" {_VERSION}. Use the kerasllm that wrote it, or a newer one."
-        )
-    return config
 
 
 def _check_labels(labels):
@@ -321,8 +229,3 @@ def _check_labels(labels):
                 " once: sorted(set(labels)) makes them out of a column."
             )
     return labels
-
-
-def _checksum(vocabulary):
-    """A number that another vocabulary, or another order, will hardly share."""
-    return zlib.crc32("\0".join(vocabulary.tokens).encode("utf-8", "surrogatepass"))
