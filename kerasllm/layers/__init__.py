@@ -1,12 +1,16 @@
 """Drop-in Keras layers on the fused ops, and the few that Keras lacks."""
 
 from kerasllm.layers.dropout import Dropout
+from kerasllm.layers.layer_normalization import LayerNormalization
 from kerasllm.layers.lstm import LSTM
 from kerasllm.layers.pooling import MaskedMaxPooling1D, MaskedMeanPooling1D
+from kerasllm.layers.rms_normalization import RMSNormalization
 
 __all__ = [
     "LSTM",
     "Dropout",
+    "LayerNormalization",
     "MaskedMaxPooling1D",
     "MaskedMeanPooling1D",
+    "RMSNormalization",
 ]

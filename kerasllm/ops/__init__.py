@@ -2,11 +2,13 @@
 same maths in keras.ops."""
 
 from kerasllm.ops.dropout import dropout
+from kerasllm.ops.layer_norm import layer_norm
 from kerasllm.ops.lstm import lstm
 from kerasllm.ops.random import draw_seed
 
 __all__ = [
     "draw_seed",
     "dropout",
+    "layer_norm",
     "lstm",
 ]
