@@ -13,7 +13,7 @@
 namespace kerasllm {
 namespace KERASLLM_ISA {
 
-inline constexpr int64_t kRunRows = 64, kMaxRowBlocks = 64;
+inline constexpr int64_t kRunRows = 32, kMaxRowBlocks = 64;
 
 inline void add_to(float* sums, const float* terms, int64_t columns) {
   for_each_vec(columns, [=](int64_t i, int64_t count) __attribute__((always_inline)) {

@@ -73,6 +73,31 @@ inline absl::Status expect_shape(const char* op, const char* name, const tensorf
                                                  expected.DebugString()));
 }
 
+// A tensor (0,) stands for one that is not there.
+inline bool is_absent(const tensorflow::Tensor& tensor) {
+  return tensor.dims() == 1 && tensor.dim_size(0) == 0;
+}
+template <class T>
+const typename ComputeType<T>::type* optional_data(const tensorflow::Tensor& tensor) {
+  return is_absent(tensor) ? nullptr : data_of<T>(tensor);
+}
+template <class T>
+typename ComputeType<T>::type* optional_data(tensorflow::Tensor* tensor, bool present) {
+  return present ? data_of<T>(tensor) : nullptr;
+}
+inline absl::Status expect_shape_or_absent(const char* op, const char* name,
+                                           const tensorflow::Tensor& tensor,
+                                           const tensorflow::TensorShape& expected) {
+  return is_absent(tensor) ? absl::OkStatus() : expect_shape(op, name, tensor, expected);
+}
+
+// Rows over the last axis, whatever the others are.
+inline absl::Status expect_row(const char* op, const char* name, const tensorflow::Tensor& tensor) {
+  if (tensor.dims() >= 1) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat(op, ": ", name, " is a scalar, expected (..., dim)"));
+}
+
 inline absl::Status expect_rank(const char* op, const char* name, const tensorflow::Tensor& tensor,
                                 int rank, const char* dimensions) {
   if (tensor.dims() == rank) return absl::OkStatus();

@@ -13,34 +13,11 @@ using tensorflow::OpKernelContext;
 using tensorflow::Tensor;
 using tensorflow::TensorShape;
 
-// (0,) stands for a tensor that is not there.
-bool is_absent(const Tensor& tensor) { return tensor.dims() == 1 && tensor.dim_size(0) == 0; }
-
-template <class T>
-const typename ComputeType<T>::type* optional_data(const Tensor& tensor) {
-  return is_absent(tensor) ? nullptr : data_of<T>(tensor);
-}
-template <class T>
-typename ComputeType<T>::type* optional_data(Tensor* tensor, bool present) {
-  return present ? data_of<T>(tensor) : nullptr;
-}
-
-Status expect_shape_or_absent(const char* op, const char* name, const Tensor& tensor,
-                              const TensorShape& expected) {
-  return is_absent(tensor) ? absl::OkStatus() : expect_shape(op, name, tensor, expected);
-}
-
 // The shape without its last axis.
 TensorShape rows_of(const TensorShape& shape) {
   TensorShape rows = shape;
   rows.RemoveLastDims(1);
   return rows;
-}
-
-Status expect_row(const char* op, const char* name, const Tensor& tensor) {
-  if (tensor.dims() >= 1) return absl::OkStatus();
-  return absl::InvalidArgumentError(
-      absl::StrCat(op, ": ", name, " is a scalar, expected (..., dim)"));
 }
 
 class LayerNormBase : public OpKernel {
