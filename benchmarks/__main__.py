@@ -12,7 +12,11 @@ from benchmarks import measure
 from kerasllm.files import atomic_write
 
 # A new benchmark is a module with run(quick) -> list of measure.Row, and a line here.
-BENCHMARKS = {"lstm": "the LSTM layer and the classifier around it, against keras.layers.LSTM"}
+BENCHMARKS = {
+    "gelu": "bias and activation, against keras.activations.gelu and silu behind an addition",
+    "layer_norm": "residual sum and normalisation, against keras.layers.LayerNormalization",
+    "lstm": "the LSTM layer and the classifier around it, against keras.layers.LSTM",
+}
 
 
 def main():
