@@ -16,6 +16,9 @@ BENCHMARKS = {
     "accelerate": "a KerasHub BERT before and after kerasllm.accelerate",
     "lstm": "the LSTM layer and the classifier around it, against keras.layers.LSTM",
     "transformer": "the transformer classifier, against the same of stock Keras layers",
+    "gelu": "bias and activation, against keras.activations.gelu and silu behind an addition",
+    "layer_norm": "residual sum and normalisation, against keras.layers.LayerNormalization",
+    "lstm": "the LSTM layer and the classifier around it, against keras.layers.LSTM",
 }
 
 

@@ -4,6 +4,7 @@ Machines are shared and noisy: a time can be off by two for seconds. What is int
 the same, so ratios hold where times do not.
 """
 
+import concurrent.futures
 import contextlib
 import os
 import platform
@@ -29,6 +30,7 @@ class Row:
     p80: float
     ratio: float | None = None  # the baseline's median over this one's
     gflops: float | None = None  # arithmetic done per second
+    gbytes: float | None = None  # memory that must be read and written, per second
     peak_mb: float | None = None  # the process's largest memory above what it had before
 
 
@@ -60,14 +62,15 @@ def interleave(functions, repeats=15, warmup=3):
     return times
 
 
-def rows(work, shape, times, dtypes, baseline, flops=None):
+def rows(work, shape, times, dtypes, baseline, flops=None, size_bytes=None):
     """One `Row` for each name in `times`, with its ratio to `baseline`'s median."""
     base = statistics.median(times[baseline])
     result = []
     for who, values in times.items():
         p20, p50, p80 = np.percentile(values, [20, 50, 80])
         gflops = flops / p50 / 1e6 if flops else None
-        result.append(Row(work, shape, who, dtypes[who], p20, p50, p80, base / p50, gflops))
+        gbytes = size_bytes / p50 / 1e6 if size_bytes else None
+        result.append(Row(work, shape, who, dtypes[who], p20, p50, p80, base / p50, gflops, gbytes))
     return result
 
 
@@ -75,7 +78,7 @@ def table(rows):
     """The rows as text, a blank line between two kinds of work."""
     lines = [
         f"{'work':16} {'shape':22} {'who':18} {'dtype':15} {'p20':>8} {'p50':>8} {'p80':>8} "
-        f"{'ratio':>6} {'GFLOP/s':>8} {'peak MB':>8}"
+        f"{'ratio':>6} {'GFLOP/s':>8} {'GB/s':>6} {'peak MB':>8}"
     ]
     before = None
     for row in rows:
@@ -89,9 +92,19 @@ def table(rows):
         lines.append(
             f"{row.work:16} {row.shape:22} {row.who:18} {row.dtype:15} {row.p20:8.2f} "
             f"{row.p50:8.2f} {row.p80:8.2f} {cell(row.ratio, 6, 2)} {cell(row.gflops, 8, 0)} "
-            f"{cell(row.peak_mb, 8, 0)}"
+            f"{cell(row.gbytes, 6, 1)} {cell(row.peak_mb, 8, 0)}"
         )
     return "\n".join(lines)
+
+
+def copy_bandwidth(size_bytes=128 << 20):
+    """Gigabytes per second, read and written, of a copy by all cores of more than caches hold."""
+    source, target = np.ones(size_bytes, "uint8"), np.ones(size_bytes, "uint8")
+    workers = os.cpu_count()
+    parts = list(zip(np.array_split(target, workers), np.array_split(source, workers), strict=True))
+    with concurrent.futures.ThreadPoolExecutor(workers) as pool:
+        times = interleave({"copy": lambda: list(pool.map(lambda part: np.copyto(*part), parts))})
+    return 2 * size_bytes / statistics.median(times["copy"]) / 1e6
 
 
 def machine():

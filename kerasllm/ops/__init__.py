@@ -2,11 +2,16 @@
 same maths in keras.ops."""
 
 from kerasllm.ops.dropout import dropout
+from kerasllm.ops.gelu import gelu, gelu_tanh
+from kerasllm.ops.layer_norm import layer_norm
 from kerasllm.ops.lstm import lstm
 from kerasllm.ops.random import draw_seed
 
 __all__ = [
     "draw_seed",
     "dropout",
+    "gelu",
+    "gelu_tanh",
+    "layer_norm",
     "lstm",
 ]

@@ -50,12 +50,52 @@ typename ComputeType<T>::type* data_of(tensorflow::Tensor* tensor) {
   return reinterpret_cast<typename ComputeType<T>::type*>(tensor->flat<T>().data());
 }
 
+// Allocates output `index`, or lets it take over the memory of the first of the inputs `candidates`
+// that has its size and that nobody else needs any more.
+inline absl::Status allocate_output(tensorflow::OpKernelContext* context,
+                                    tensorflow::gtl::ArraySlice<int> candidates, int index,
+                                    const tensorflow::TensorShape& shape,
+                                    tensorflow::Tensor** output) {
+  int forwarded = -1;
+  TF_RETURN_IF_ERROR(
+      context->forward_input_or_allocate_output(candidates, index, shape, output, &forwarded));
+  if (forwarded < 0) {
+    prefer_huge_pages((*output)->data(), static_cast<int64_t>((*output)->TotalBytes()));
+  }
+  return absl::OkStatus();
+}
+
 inline absl::Status expect_shape(const char* op, const char* name, const tensorflow::Tensor& tensor,
                                  const tensorflow::TensorShape& expected) {
   if (tensor.shape() == expected) return absl::OkStatus();
   return absl::InvalidArgumentError(absl::StrCat(op, ": ", name, " has shape ",
                                                  tensor.shape().DebugString(), ", expected ",
                                                  expected.DebugString()));
+}
+
+// A tensor (0,) stands for one that is not there.
+inline bool is_absent(const tensorflow::Tensor& tensor) {
+  return tensor.dims() == 1 && tensor.dim_size(0) == 0;
+}
+template <class T>
+const typename ComputeType<T>::type* optional_data(const tensorflow::Tensor& tensor) {
+  return is_absent(tensor) ? nullptr : data_of<T>(tensor);
+}
+template <class T>
+typename ComputeType<T>::type* optional_data(tensorflow::Tensor* tensor, bool present) {
+  return present ? data_of<T>(tensor) : nullptr;
+}
+inline absl::Status expect_shape_or_absent(const char* op, const char* name,
+                                           const tensorflow::Tensor& tensor,
+                                           const tensorflow::TensorShape& expected) {
+  return is_absent(tensor) ? absl::OkStatus() : expect_shape(op, name, tensor, expected);
+}
+
+// Rows over the last axis, whatever the others are.
+inline absl::Status expect_row(const char* op, const char* name, const tensorflow::Tensor& tensor) {
+  if (tensor.dims() >= 1) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat(op, ": ", name, " is a scalar, expected (..., dim)"));
 }
 
 inline absl::Status expect_rank(const char* op, const char* name, const tensorflow::Tensor& tensor,

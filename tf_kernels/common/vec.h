@@ -83,6 +83,16 @@ inline void store_first(T* p, Vec v, int64_t count) {
   for (int64_t i = 0; i < count; ++i) p[i] = lanes[i];
 }
 
+// Calls body(i, count) for each vector of a row of n elements: count is kLanes but for the last
+// one, which may have fewer. The body should be always_inline, so that its full vectors are
+// compiled without the checks that load_first and store_first make.
+template <class Body>
+inline void for_each_vec(int64_t n, const Body& body) {
+  int64_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) body(i, int64_t{kLanes});
+  if (i < n) body(i, n - i);
+}
+
 // 1 / v. On AVX-512 the estimate (14 bits) and one Newton step give all but the last bit at a
 // third of a division's time.
 inline Vec reciprocal(Vec v) {

@@ -1,4 +1,5 @@
-// exp, sigmoid and tanh on a vector, each within 2 units in the last place of the exact value.
+// exp, sigmoid and tanh on a vector, each within 2 units in the last place of the exact value, and
+// the normal distribution.
 #ifndef KERASLLM_COMMON_VEC_MATH_H_
 #define KERASLLM_COMMON_VEC_MATH_H_
 
@@ -47,12 +48,52 @@ inline Vec sigmoid_vec(Vec x) {
   return reciprocal(e.scale * e.tail + (e.scale + 1.0f));
 }
 
+// The logistic function at x and at -x, both to their last places: for its derivative, where
+// 1 - sigmoid(x) would round early.
+struct Logistic {
+  Vec value, complement;
+};
+inline Logistic logistic_vec(Vec x) {
+  const Vec y = max_vec(min_vec(-x, broadcast(87.0f)), broadcast(-87.0f));
+  const ScaledExp e = scaled_exp(y);
+  const Vec value = reciprocal(e.scale * e.tail + (e.scale + 1.0f));
+  return {value, (e.scale * e.tail + e.scale) * value};
+}
+
 // (exp(2x) - 1) / (exp(2x) + 1), the numerator by exp's tail, so that small x keep their precision.
 inline Vec tanh_vec(Vec x) {
   const Vec y = max_vec(min_vec(x + x, broadcast(20.0f)), broadcast(-20.0f));
   const ScaledExp e = scaled_exp(y);
   const Vec minus_one = e.scale * e.tail + (e.scale - 1.0f);
   return minus_one * reciprocal(minus_one + 2.0f);
+}
+
+// The normal distribution at x: cdf = (1 + erf(x / sqrt(2))) / 2, and exp(-x^2 / 2), its density
+// times sqrt(2 pi).
+struct Normal {
+  Vec cdf, exponential;
+};
+
+// For z = |x|, cdf(-z) = exp(-z^2 / 2) R(z) with a smooth R, so that the lower tail keeps its
+// precision, which (1 + erf) / 2 loses. R is 1/2 + a polynomial in u = p z / (1 + p z), the
+// variable of Hastings (Approximations for Digital Computers, 1955), fitted here for the least
+// largest relative error up to z = 13: 6e-8. In float32 cdf is within 2 units in the last place for
+// x > 0, 4 for x > -1 and 8 for x > -2; further out its size falls faster than its precision.
+inline Normal normal_vec(Vec x) {
+  const Vec z = min_vec(x < 0.0f ? -x : x, broadcast(14.0f));
+  const Vec scaled = z * 0.3f;
+  const Vec u = scaled * reciprocal(scaled + 1.0f);
+  Vec r = u * 3.799122944e-02f - 1.365049332e-01f;
+  r = r * u + 1.171209365e-01f;
+  r = r * u + 1.093809381e-01f;
+  r = r * u - 4.511491954e-02f;
+  r = r * u - 7.011560202e-01f;
+  r = r * u + 1.448099613e+00f;
+  r = r * u - 1.329811096e+00f;
+  r = r * u + 0.5f;
+  const Vec exponential = exp_vec(z * z * -0.5f);
+  const Vec tail = exponential * r;
+  return {x < 0.0f ? tail : 1.0f - tail, exponential};
 }
 
 }  // namespace KERASLLM_ISA

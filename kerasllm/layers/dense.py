@@ -1,0 +1,42 @@
+"""keras.layers.Dense with its bias and activation in one pass."""
+
+import keras
+from keras import ops
+
+from kerasllm.ops.dispatch import served
+from kerasllm.ops.gelu import gelu, kind_of
+
+
+@keras.saving.register_keras_serializable(package="kerasllm")
+class Dense(keras.layers.Dense):
+    """`keras.layers.Dense` whose bias and activation are one op behind the matrix product.
+
+    Constructor, weights and results are those of `keras.layers.Dense`, and weights go both ways.
+    The op serves `"gelu"`, `"silu"` and `"relu"`, and `kerasllm.ops.gelu_tanh` for the GELU by
+    tanh, in float32 and bfloat16; other activations and dtypes, quantised layers and a layer
+    without activation run Keras's own code. With LoRA, the kernel is Keras's.
+
+    Under `mixed_bfloat16`, Keras hands over the bias in bfloat16; the op adds it in float32.
+
+    Examples:
+
+    >>> layer = kerasllm.layers.Dense(3072, activation="gelu")
+
+    Args:
+        units: Positive integer, the size of the output.
+        activation: Name of an activation or a function, or None.
+        **kwargs: Every other argument of `keras.layers.Dense`.
+
+    Call arguments:
+        inputs: `(..., input_dim)`.
+
+    Returns:
+        `(..., units)`.
+    """
+
+    def call(self, inputs, training=None):
+        kind = kind_of(self.activation)
+        if kind is None or not served("gelu", self.compute_dtype):
+            return super().call(inputs, training=training)
+        products = ops.matmul(inputs, self.kernel)
+        return gelu(products, self.bias, kind=kind)

@@ -1,0 +1,155 @@
+// Element by element in registers: what it costs is reading and writing memory once.
+#include "common/column_sums.h"
+#include "common/vec_math.h"
+#include "gelu/gelu_dispatch.h"
+
+namespace kerasllm {
+namespace KERASLLM_ISA {
+namespace {
+
+#define KERASLLM_INLINE __attribute__((always_inline))
+
+struct Point {
+  Vec value, slope;
+};
+
+// act(x) = x cdf(x), act'(x) = cdf(x) + x density(x).
+struct Erf {
+  static Vec value(Vec x) { return x * normal_vec(x).cdf; }
+  static Point point(Vec x) {
+    constexpr float kInverseSqrt2Pi = 0.398942280f;
+    const Normal normal = normal_vec(x);
+    return {x * normal.cdf, normal.cdf + x * kInverseSqrt2Pi * normal.exponential};
+  }
+};
+
+// act(x) = x s(u) with s the logistic function: act'(x) = s(u) + x s(u) s(-u) u'.
+struct Silu {
+  static Vec value(Vec x) { return x * sigmoid_vec(x); }
+  static Point point(Vec x) {
+    const Logistic s = logistic_vec(x);
+    return {x * s.value, s.value + x * s.value * s.complement};
+  }
+};
+
+// (1 + tanh(v)) / 2 is s(2 v): u = 2 sqrt(2 / pi) (x + 0.044715 x^3).
+struct Tanh {
+  static constexpr float kLinear = 1.59576912f, kCubic = 0.0713548163f;
+  static Vec value(Vec x) { return x * sigmoid_vec(x * (x * x * kCubic + kLinear)); }
+  static Point point(Vec x) {
+    const Vec square = x * x;
+    const Logistic s = logistic_vec(x * (square * kCubic + kLinear));
+    const Vec u_slope = square * (3.0f * kCubic) + kLinear;
+    return {x * s.value, s.value + x * s.value * s.complement * u_slope};
+  }
+};
+
+// A NaN stays one.
+struct Relu {
+  static Vec value(Vec x) { return x < 0.0f ? Vec{} : x; }
+  static Point point(Vec x) {
+    return {value(x), x > 0.0f ? broadcast(1.0f) : (x <= 0.0f ? Vec{} : x)};
+  }
+};
+
+template <class T>
+inline Vec biased(const T* inputs, const float* bias, int64_t i, int64_t count) {
+  const Vec x = load_first(inputs + i, count);
+  return bias == nullptr ? x : x + load_first(bias + i, count);
+}
+
+// const float* bias + offset, of none still none.
+inline const float* part_of(const float* bias, int64_t offset) {
+  return bias == nullptr ? nullptr : bias + offset;
+}
+
+inline void add_to_sum(float* sums, int64_t i, int64_t count, Vec v) {
+  if (sums != nullptr) store_first(sums + i, load_first(sums + i, count) + v, count);
+}
+
+template <class Act, bool kGated, class T>
+void forward_row(const GeluForward<T>& args, int64_t row) {
+  const int64_t dim = args.shape.dim;
+  const T* const inputs = args.inputs + row * (kGated ? 2 : 1) * dim;
+  const float* const bias = args.bias;
+  T* const outputs = args.outputs + row * dim;
+  for_each_vec(dim, [=](int64_t i, int64_t count) KERASLLM_INLINE {
+    Vec y = Act::value(biased(inputs, bias, i, count));
+    if (kGated) y *= biased(inputs + dim, part_of(bias, dim), i, count);
+    store_first(outputs + i, y, count);
+  });
+}
+
+// Adds the row's gradient by the inputs to `sums` (columns), if there are any.
+template <class Act, bool kGated, class T>
+void backward_row(const GeluBackward<T>& args, int64_t row, float* sums) {
+  const int64_t dim = args.shape.dim, columns = (kGated ? 2 : 1) * dim;
+  const T *const inputs = args.inputs + row * columns, *const d_outputs =
+                                                           args.d_outputs + row * dim;
+  const float* const bias = args.bias;
+  T* const d_inputs = args.d_inputs + row * columns;
+  for_each_vec(dim, [=](int64_t i, int64_t count) KERASLLM_INLINE {
+    const Point act = Act::point(biased(inputs, bias, i, count));
+    const Vec d = load_first(d_outputs + i, count);
+    Vec d_gate = d * act.slope;
+    if (kGated) {
+      d_gate *= biased(inputs + dim, part_of(bias, dim), i, count);
+      const Vec d_value = d * act.value;
+      store_first(d_inputs + dim + i, d_value, count);
+      add_to_sum(sums == nullptr ? nullptr : sums + dim, i, count, d_value);
+    }
+    store_first(d_inputs + i, d_gate, count);
+    add_to_sum(sums, i, count, d_gate);
+  });
+}
+
+template <class Act, bool kGated, class T>
+void forward_of(const GeluForward<T>& args, Parallel& parallel) {
+  constexpr int64_t kTaskElements = 32 * 1024;
+  const int64_t rows = args.shape.rows;
+  const int64_t task_rows = max_of(int64_t{1}, kTaskElements / max_of(int64_t{1}, args.shape.dim));
+  parallel.for_each(ceil_div(rows, task_rows), [&](int64_t task) {
+    const int64_t end = min_of(rows, (task + 1) * task_rows);
+    for (int64_t row = task * task_rows; row < end; ++row) forward_row<Act, kGated>(args, row);
+  });
+}
+
+template <class Act, bool kGated, class T>
+void backward_of(const GeluBackward<T>& args, Parallel& parallel) {
+  const bool sum = args.d_bias != nullptr;
+  const int64_t columns = sum ? gelu_columns(args.shape) : 0;
+  sum_columns(args.shape.rows, columns, args.d_bias, parallel,
+              [&](int64_t row, int64_t end, float* sums) {
+                for (; row < end; ++row) {
+                  backward_row<Act, kGated>(args, row, sum ? sums : nullptr);
+                }
+              });
+}
+
+template <class T>
+void forward(const GeluForward<T>& args, Parallel& parallel) {
+  static constexpr void (*kForms[kNumGeluKinds][2])(const GeluForward<T>&, Parallel&) = {
+      {&forward_of<Erf, false, T>, &forward_of<Erf, true, T>},
+      {&forward_of<Tanh, false, T>, &forward_of<Tanh, true, T>},
+      {&forward_of<Silu, false, T>, &forward_of<Silu, true, T>},
+      {&forward_of<Relu, false, T>, &forward_of<Relu, true, T>}};
+  kForms[static_cast<int>(args.shape.kind)][args.shape.gated](args, parallel);
+}
+
+template <class T>
+void backward(const GeluBackward<T>& args, Parallel& parallel) {
+  static constexpr void (*kForms[kNumGeluKinds][2])(const GeluBackward<T>&, Parallel&) = {
+      {&backward_of<Erf, false, T>, &backward_of<Erf, true, T>},
+      {&backward_of<Tanh, false, T>, &backward_of<Tanh, true, T>},
+      {&backward_of<Silu, false, T>, &backward_of<Silu, true, T>},
+      {&backward_of<Relu, false, T>, &backward_of<Relu, true, T>}};
+  kForms[static_cast<int>(args.shape.kind)][args.shape.gated](args, parallel);
+}
+
+}  // namespace
+
+extern const GeluKernels gelu_kernels = {&forward<float>, &forward<bfloat16>, &backward<float>,
+                                         &backward<bfloat16>};
+
+}  // namespace KERASLLM_ISA
+}  // namespace kerasllm

@@ -1,0 +1,112 @@
+// KerasllmGelu and KerasllmGeluGrad on the CPU. Results take over the memory of inputs that nobody
+// else needs: fresh memory costs more than the arithmetic.
+#include "common/op_kernel.h"
+#include "gelu/gelu.h"
+#include "gelu/gelu_kinds.h"
+
+namespace kerasllm {
+namespace {
+
+using absl::Status;
+using tensorflow::OpKernel;
+using tensorflow::OpKernelConstruction;
+using tensorflow::OpKernelContext;
+using tensorflow::Tensor;
+using tensorflow::TensorShape;
+
+class GeluBase : public OpKernel {
+ public:
+  explicit GeluBase(OpKernelConstruction* context) : OpKernel(context) {
+    std::string kind;
+    OP_REQUIRES_OK(context, context->GetAttr("kind", &kind));
+    OP_REQUIRES_OK(context, context->GetAttr("gated", &gated_));
+    kind_ = gelu_kind(kind);
+  }
+
+ protected:
+  // Checks inputs and bias, the first two inputs of both ops.
+  Status read_shape(OpKernelContext* context, const char* op, GeluShape* shape,
+                    TensorShape* outputs) const {
+    const Tensor& inputs = context->input(0);
+    TF_RETURN_IF_ERROR(expect_row(op, "inputs", inputs));
+    const int last = inputs.dims() - 1;
+    const int64_t columns = inputs.dim_size(last);
+    if (gated_ && columns % 2 != 0) {
+      return absl::InvalidArgumentError(absl::StrCat(op, ": inputs has shape ",
+                                                     inputs.shape().DebugString(),
+                                                     ", expected (..., 2 * dim) as it is gated"));
+    }
+    TF_RETURN_IF_ERROR(
+        expect_shape_or_absent(op, "bias", context->input(1), TensorShape({columns})));
+    int64_t rows = 1;
+    for (int i = 0; i < last; ++i) rows *= inputs.dim_size(i);
+    *shape = {rows, gated_ ? columns / 2 : columns, kind_, gated_};
+    *outputs = inputs.shape();
+    outputs->set_dim(last, shape->dim);
+    return absl::OkStatus();
+  }
+
+  GeluKind kind_;
+  bool gated_;
+};
+
+template <class T>
+class GeluOp : public GeluBase {
+ public:
+  using GeluBase::GeluBase;
+
+  void Compute(OpKernelContext* context) override {
+    GeluShape shape;
+    TensorShape whole;
+    OP_REQUIRES_OK(context, read_shape(context, "KerasllmGelu", &shape, &whole));
+    GeluForward<typename ComputeType<T>::type> args = {
+        shape, data_of<T>(context->input(0)), optional_data<float>(context->input(1)), nullptr};
+    Tensor* outputs;
+    OP_REQUIRES_OK(context, allocate_output(context, {0}, 0, whole, &outputs));
+    args.outputs = data_of<T>(outputs);
+    TensorflowParallel parallel(context);
+    gelu_forward(args, parallel);
+  }
+};
+
+template <class T>
+class GeluGradOp : public GeluBase {
+ public:
+  using GeluBase::GeluBase;
+
+  void Compute(OpKernelContext* context) override {
+    const char* const op = "KerasllmGeluGrad";
+    const Tensor &inputs = context->input(0), &bias = context->input(1);
+    const Tensor& d_outputs = context->input(2);
+    GeluShape shape;
+    TensorShape whole;
+    OP_REQUIRES_OK(context, read_shape(context, op, &shape, &whole));
+    OP_REQUIRES_OK(context, expect_shape(op, "d_outputs", d_outputs, whole));
+    GeluBackward<typename ComputeType<T>::type> args = {shape,
+                                                        data_of<T>(inputs),
+                                                        optional_data<float>(bias),
+                                                        data_of<T>(d_outputs),
+                                                        /*d_inputs=*/nullptr,
+                                                        /*d_bias=*/nullptr};
+    Tensor *d_inputs, *d_bias;
+    OP_REQUIRES_OK(context, allocate_output(context, {2, 0}, 0, inputs.shape(), &d_inputs));
+    OP_REQUIRES_OK(context, context->allocate_output(1, bias.shape(), &d_bias));
+    args.d_inputs = data_of<T>(d_inputs);
+    args.d_bias = optional_data<float>(d_bias, !is_absent(bias));
+    TensorflowParallel parallel(context);
+    gelu_backward(args, parallel);
+  }
+};
+
+#define KERASLLM_REGISTER(T)                                                                  \
+  REGISTER_KERNEL_BUILDER(                                                                    \
+      Name("KerasllmGelu").Device(tensorflow::DEVICE_CPU).TypeConstraint<T>("T"), GeluOp<T>); \
+  REGISTER_KERNEL_BUILDER(                                                                    \
+      Name("KerasllmGeluGrad").Device(tensorflow::DEVICE_CPU).TypeConstraint<T>("T"),         \
+      GeluGradOp<T>)
+
+KERASLLM_REGISTER(float);
+KERASLLM_REGISTER(tensorflow::bfloat16);
+
+}  // namespace
+}  // namespace kerasllm
