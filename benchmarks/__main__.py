@@ -12,7 +12,11 @@ from benchmarks import measure
 from kerasllm.files import atomic_write
 
 # A new benchmark is a module with run(quick) -> list of measure.Row, and a line here.
-BENCHMARKS = {"lstm": "the LSTM layer and the classifier around it, against keras.layers.LSTM"}
+BENCHMARKS = {
+    "adamw": "a step of Adam over a model's variables, against keras.optimizers.Adam",
+    "embedding": "the embedding layer, forward and backward, against keras.layers.Embedding",
+    "lstm": "the LSTM layer and the classifier around it, against keras.layers.LSTM",
+}
 
 
 def main():
