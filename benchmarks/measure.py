@@ -29,6 +29,7 @@ class Row:
     p80: float
     ratio: float | None = None  # the baseline's median over this one's
     gflops: float | None = None  # arithmetic done per second
+    gbytes: float | None = None  # gigabytes that must be moved, per second
     peak_mb: float | None = None  # the process's largest memory above what it had before
 
 
@@ -75,7 +76,7 @@ def table(rows):
     """The rows as text, a blank line between two kinds of work."""
     lines = [
         f"{'work':16} {'shape':22} {'who':18} {'dtype':15} {'p20':>8} {'p50':>8} {'p80':>8} "
-        f"{'ratio':>6} {'GFLOP/s':>8} {'peak MB':>8}"
+        f"{'ratio':>6} {'GFLOP/s':>8} {'GB/s':>6} {'peak MB':>8}"
     ]
     before = None
     for row in rows:
@@ -89,7 +90,7 @@ def table(rows):
         lines.append(
             f"{row.work:16} {row.shape:22} {row.who:18} {row.dtype:15} {row.p20:8.2f} "
             f"{row.p50:8.2f} {row.p80:8.2f} {cell(row.ratio, 6, 2)} {cell(row.gflops, 8, 0)} "
-            f"{cell(row.peak_mb, 8, 0)}"
+            f"{cell(row.gbytes, 6, 1)} {cell(row.peak_mb, 8, 0)}"
         )
     return "\n".join(lines)
 

@@ -12,8 +12,10 @@ class Embedding(keras.layers.Embedding):
     """Turns ids into vectors: `keras.layers.Embedding` with a dense gradient, made in parallel.
 
     Constructor, call arguments, weights and results are those of `keras.layers.Embedding`, and
-    weights go both ways. The gradient is a dense tensor, where TensorFlow's is a list of slices
-    that optimizers sum up one by one. An id that is negative or beyond the table is an
+    weights go both ways. The gradient is a dense tensor, where TensorFlow's is a list of slices,
+    one for each token. Keras's optimizers take the slices of a token that occurs more than once one
+    by one: Adam's velocity then gets the sum of their squares, and clipping the norm of all slices.
+    Here both get the token's gradient, as on Keras's other backends. An id that is negative or beyond the table is an
     InvalidArgumentError, with and without `jit_compile`; Keras counts negative ones from the end.
 
     The op serves float32 and bfloat16. LoRA, quantized tables, sparse and ragged inputs, float16
@@ -31,6 +33,11 @@ class Embedding(keras.layers.Embedding):
         The shape of `inputs` and `output_dim`.
     """
 
+    def add_weight(self, *args, **kwargs):
+        # Rows are rounded to the compute dtype as they are taken; Keras would cast the whole table
+        # in every call.
+        return super().add_weight(*args, **{"autocast": False, **kwargs})
+
     def call(self, inputs):
         if not self._fused(inputs):
             return super().call(inputs)
@@ -41,6 +48,11 @@ class Embedding(keras.layers.Embedding):
             dtype=self.compute_dtype,
         )
         return outputs if len(shape) == 2 else ops.reshape(outputs, (*shape, self.output_dim))
+
+    def quantize(self, mode=None, type_check=True, config=None):
+        # Keras refuses subclasses, as it cannot know what they add: this one adds nothing.
+        type_check = type_check and type(self) is not Embedding
+        return super().quantize(mode, type_check=type_check, config=config)
 
     def _fused(self, inputs):
         """Whether the op computes what this configuration asks for."""

@@ -63,15 +63,14 @@ class TokenAndPositionEmbedding(keras.layers.Layer):
         self.supports_masking = mask_zero
         self.embeddings_initializer = keras.initializers.get(embeddings_initializer)
         self.embeddings_regularizer = keras.regularizers.get(embeddings_regularizer)
-        # The op takes float32 tables under mixed precision, and rounds the sums.
-        self.autocast = False
 
     def build(self, input_shape=None):
         def table(rows, name):
             return self.add_weight(
                 shape=(rows, self.embedding_dim),
-                initializer=keras.initializers.clone_initializer(self.embeddings_initializer),
+                initializer=_clone(self.embeddings_initializer),
                 regularizer=self.embeddings_regularizer,
+                autocast=False,  # the op rounds the sums to the compute dtype
                 name=name,
             )
 
@@ -116,3 +115,10 @@ class TokenAndPositionEmbedding(keras.layers.Layer):
             "embeddings_initializer": keras.initializers.serialize(self.embeddings_initializer),
             "embeddings_regularizer": keras.regularizers.serialize(self.embeddings_regularizer),
         }
+
+
+def _clone(initializer):
+    """Another initializer of this kind, whose random numbers are its own."""
+    if isinstance(initializer, keras.initializers.Initializer):
+        return initializer.clone()
+    return initializer

@@ -59,9 +59,9 @@ def adamw(
         )
         return
     results = composed_adamw(
-        parameters,
-        momentums,
-        velocities,
+        [variable.value for variable in parameters],
+        [variable.value for variable in momentums],
+        [variable.value for variable in velocities],
         gradients,
         learning_rate,
         step,
@@ -118,7 +118,6 @@ def composed_adamw(
     results = []
     groups = zip(parameters, momentums, velocities, gradients, decays, strict=True)
     for parameter, m, v, gradient, decay in groups:
-        parameter = ops.convert_to_tensor(parameter)
         dtype = parameter.dtype
         alpha = corrected_learning_rate(learning_rate, step, beta_1, beta_2, dtype)
         gradient = ops.cast(gradient, dtype)

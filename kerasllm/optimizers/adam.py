@@ -8,27 +8,35 @@ from kerasllm.ops.adamw import adamw, served_parameter
 class FusedStep:
     """What makes an Adam of Keras take its step in the fused op, where the op serves.
 
-    Clipping and weight decay, which Keras does before the step and one variable at a time, wait
-    for the step: there the op takes them over, or Keras's own methods run in Keras's order.
+    The op also does the weight decay and the clipping by the global norm, for which Keras has
+    methods of their own; during a step of the op these leave variables and gradients alone.
     """
 
+    _fuses = False  # whether the step under way is the op's
+
+    def _backend_apply_gradients(self, grads, trainable_variables):
+        self._fuses = self._served(grads, trainable_variables)
+        try:
+            super()._backend_apply_gradients(grads, trainable_variables)
+        finally:
+            self._fuses = False
+
     def _clip_gradients(self, grads):
-        return grads
+        if self._fuses and self.global_clipnorm:
+            return grads
+        return super()._clip_gradients(grads)
 
     def _apply_weight_decay(self, variables):
-        pass
+        if not self._fuses:
+            super()._apply_weight_decay(variables)
 
     def _backend_update_step(self, grads, trainable_variables, learning_rate):
-        if self._fused(grads, trainable_variables):
-            if not self.global_clipnorm:
-                grads = super()._clip_gradients(grads)
+        if self._fuses:
             self._fused_update_step(grads, trainable_variables, learning_rate)
         else:
-            grads = super()._clip_gradients(grads)
-            super()._apply_weight_decay(trainable_variables)
             super()._backend_update_step(grads, trainable_variables, learning_rate)
 
-    def _fused(self, grads, variables):
+    def _served(self, grads, variables):
         """Whether the op computes what this configuration asks for."""
         numbers = (self.beta_1, self.beta_2, self.epsilon, self.weight_decay or 0.0)
         if self.amsgrad or not all(isinstance(number, (int, float)) for number in numbers):
@@ -39,7 +47,7 @@ class FusedStep:
 
         if tf.distribute.has_strategy():
             return False
-        return all(tf.is_tensor(g) and g.dtype in (tf.float32, tf.bfloat16) for g in grads)
+        return all(isinstance(g, tf.Tensor) and g.dtype in (tf.float32, tf.bfloat16) for g in grads)
 
     def _fused_update_step(self, grads, variables, learning_rate):
         indices = [self._get_variable_index(variable) for variable in variables]

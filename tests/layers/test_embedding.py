@@ -63,6 +63,24 @@ def test_the_gradient_is_dense_and_float32_under_mixed_precision():
 
 
 @needs_native
+def test_adam_gets_the_whole_gradient_of_a_token_that_occurs_twice():
+    """Keras on TensorFlow gives the velocity the sum of the occurrences' squares."""
+    layer, _ = pair()
+    optimizer = keras.optimizers.Adam()
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_sum(3.0 * layer(tf.constant([[7, 7]])))
+    optimizer.apply([tape.gradient(loss, layer.embeddings.value)], [layer.embeddings])
+    np.testing.assert_allclose(optimizer._velocities[0][7], np.full(24, 0.001 * 6**2), rtol=1e-5)
+
+
+@needs_native
+def test_no_call_casts_the_table():
+    layer, _ = pair("mixed_bfloat16")
+    graph = tf.function(layer).get_concrete_function(tf.TensorSpec((2, 3), tf.int32)).graph
+    assert "Cast" not in [operation.type for operation in graph.get_operations()]
+
+
+@needs_native
 @pytest.mark.parametrize("jit_compile", [False, True])
 def test_an_id_without_a_row_is_refused_in_predict_and_fit(jit_compile):
     model = keras.Sequential([keras.Input((3,), dtype="int32"), kerasllm.layers.Embedding(5, 2)])

@@ -62,9 +62,11 @@ class LockedVariables {
   // Allocates buffers for the new values where the old ones are read elsewhere.
   Status prepare(OpKernelContext* context) {
     new_values_.resize(variables_.size());
+    is_shared_.resize(variables_.size());
     for (size_t i = 0; i < variables_.size(); ++i) {
       Tensor* const tensor = variables_[i]->tensor();
-      if (tensor->RefCountIsOne()) continue;
+      is_shared_[i] = !tensor->RefCountIsOne();
+      if (!is_shared_[i]) continue;
       TF_RETURN_IF_ERROR(
           context->allocate_temp(tensorflow::DT_FLOAT, tensor->shape(), &new_values_[i]));
     }
@@ -73,20 +75,19 @@ class LockedVariables {
   const float* old_data(int index) const { return value(index).flat<float>().data(); }
   float* new_data(int index) {
     Tensor* const own = variables_[index]->tensor();
-    return (is_shared(index) ? &new_values_[index] : own)->flat<float>().data();
+    return (is_shared_[index] ? &new_values_[index] : own)->flat<float>().data();
   }
   void commit() {
     for (size_t i = 0; i < variables_.size(); ++i) {
-      if (is_shared(i)) *variables_[i]->tensor() = new_values_[i];
+      if (is_shared_[i]) *variables_[i]->tensor() = new_values_[i];
     }
   }
 
  private:
-  bool is_shared(size_t index) const { return new_values_[index].IsInitialized(); }
-
   // Locks go before the variables that own them.
   std::vector<VarPointer> variables_;
   std::vector<std::unique_ptr<tensorflow::mutex_lock>> locks_;
+  std::vector<bool> is_shared_;
   std::vector<Tensor> new_values_;
 };
 
