@@ -67,7 +67,7 @@ def measure_model(name, shapes, repeats):
                     raise AssertionError(f"{who} differs from stock by {difference}")
         functions = {who: (lambda s=step: s(gradients)) for who, (step, _) in built.items()}
         functions["copy"] = lambda: np.copyto(target, source)
-        times = measure.interleave(functions, repeats)
+        times = measure.interleave_calls(functions, CALLS, repeats)
         dtypes = dict.fromkeys(functions, "float32")
         found = measure.rows(work, f"{name}, {elements / 1e6:.1f}M", times, dtypes, STOCK)
         for row in found:

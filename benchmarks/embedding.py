@@ -76,7 +76,8 @@ def measure_shape(vocabulary, width, repeats):
             limit = 1e-5 if dtypes[name] == "float32" else 1e-2
             if not difference <= limit * np.abs(expected).max():
                 raise AssertionError(f"{name} differs from stock by {difference} in {work}")
-        times = measure.interleave({name: found[work] for name, found in variants.items()}, repeats)
+        works = {name: found[work] for name, found in variants.items()}
+        times = measure.interleave_calls(works, CALLS, repeats)
         shape = f"{BATCH} x {TIME}, {vocabulary} x {width}"
         found = measure.rows(work, shape, times, dtypes, STOCK)
         for row in found:

@@ -15,8 +15,10 @@ class Embedding(keras.layers.Embedding):
     weights go both ways. The gradient is a dense tensor, where TensorFlow's is a list of slices,
     one for each token. Keras's optimizers take the slices of a token that occurs more than once one
     by one: Adam's velocity then gets the sum of their squares, and clipping the norm of all slices.
-    Here both get the token's gradient, as on Keras's other backends. An id that is negative or beyond the table is an
-    InvalidArgumentError, with and without `jit_compile`; Keras counts negative ones from the end.
+    Here both get the token's gradient, as on Keras's other backends.
+
+    An id that is negative or beyond the table is an InvalidArgumentError, with and without
+    `jit_compile`; Keras counts negative ones from the end.
 
     The op serves float32 and bfloat16. LoRA, quantized tables, sparse and ragged inputs, float16
     and float64 take Keras's own path.

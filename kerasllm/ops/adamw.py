@@ -83,9 +83,14 @@ def served_parameter(variable):
 def corrected_learning_rate(learning_rate, step, beta_1, beta_2, dtype):
     """The learning rate after Adam's bias correction, a scalar."""
     step = ops.cast(step, dtype)
-    beta_1_power = ops.power(ops.cast(beta_1, dtype), step)
-    beta_2_power = ops.power(ops.cast(beta_2, dtype), step)
-    return ops.cast(learning_rate, dtype) * ops.sqrt(1 - beta_2_power) / (1 - beta_1_power)
+    # Not cast, which would take a Python float by way of float32.
+    beta_1_power = ops.power(ops.convert_to_tensor(beta_1, dtype), step)
+    beta_2_power = ops.power(ops.convert_to_tensor(beta_2, dtype), step)
+    return (
+        ops.convert_to_tensor(learning_rate, dtype)
+        * ops.sqrt(1 - beta_2_power)
+        / (1 - beta_1_power)
+    )
 
 
 def composed_adamw(
@@ -122,7 +127,9 @@ def composed_adamw(
         alpha = corrected_learning_rate(learning_rate, step, beta_1, beta_2, dtype)
         gradient = ops.cast(gradient, dtype)
         if weight_decay and decay:
-            parameter = parameter - parameter * weight_decay * ops.cast(learning_rate, dtype)
+            parameter = parameter - parameter * weight_decay * ops.convert_to_tensor(
+                learning_rate, dtype
+            )
         m = m + (gradient - m) * (1 - beta_1)
         v = v + (ops.square(gradient) - v) * (1 - beta_2)
         parameter = parameter - m * alpha / (ops.sqrt(v) + epsilon)
