@@ -14,11 +14,12 @@ from kerasllm.files import atomic_write
 # A new benchmark is a module with run(quick) -> list of measure.Row, and a line here.
 BENCHMARKS = {
     "accelerate": "a KerasHub BERT before and after kerasllm.accelerate",
-    "lstm": "the LSTM layer and the classifier around it, against keras.layers.LSTM",
-    "transformer": "the transformer classifier, against the same of stock Keras layers",
+    "adamw": "a step of Adam over a model's variables, against keras.optimizers.Adam",
+    "embedding": "the embedding layer, forward and backward, against keras.layers.Embedding",
     "gelu": "bias and activation, against keras.activations.gelu and silu behind an addition",
     "layer_norm": "residual sum and normalisation, against keras.layers.LayerNormalization",
     "lstm": "the LSTM layer and the classifier around it, against keras.layers.LSTM",
+    "transformer": "the transformer classifier, against the same of stock Keras layers",
 }
 
 

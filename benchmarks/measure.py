@@ -62,6 +62,20 @@ def interleave(functions, repeats=15, warmup=3):
     return times
 
 
+def interleave_calls(functions, calls, repeats=15):
+    """`interleave` of short functions: so many calls of one in a row, milliseconds for each."""
+
+    def repeated(function):
+        def run():
+            for _ in range(calls):
+                function()
+
+        return run
+
+    times = interleave({name: repeated(function) for name, function in functions.items()}, repeats)
+    return {name: [time / calls for time in values] for name, values in times.items()}
+
+
 def rows(work, shape, times, dtypes, baseline, flops=None, size_bytes=None):
     """One `Row` for each name in `times`, with its ratio to `baseline`'s median."""
     base = statistics.median(times[baseline])

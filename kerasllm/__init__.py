@@ -7,9 +7,19 @@ from kerasllm import native
 
 native.announce()
 
-from kerasllm import layers, metrics, models, ops, training  # noqa: E402
+from kerasllm import layers, metrics, models, ops, optimizers, training  # noqa: E402
 from kerasllm.acceleration import accelerate  # noqa: E402
 from kerasllm.text_classifier import TextClassifier  # noqa: E402
 
 __version__ = "0.1.0"
-__all__ = ["TextClassifier", "accelerate", "layers", "metrics", "models", "native", "ops", "training"]
+__all__ = [
+    "TextClassifier",
+    "accelerate",
+    "layers",
+    "metrics",
+    "models",
+    "native",
+    "ops",
+    "optimizers",
+    "training",
+]

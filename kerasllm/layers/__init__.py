@@ -3,31 +3,32 @@
 from kerasllm.layers.cached_multi_head_attention import CachedMultiHeadAttention
 from kerasllm.layers.dense import Dense
 from kerasllm.layers.dropout import Dropout
+from kerasllm.layers.embedding import Embedding
 from kerasllm.layers.gated_dense import GatedDense
 from kerasllm.layers.layer_normalization import LayerNormalization
 from kerasllm.layers.lstm import LSTM
 from kerasllm.layers.pooling import MaskedMaxPooling1D, MaskedMeanPooling1D
+from kerasllm.layers.rms_normalization import RMSNormalization
 from kerasllm.layers.rotary_embedding import RotaryEmbedding
 from kerasllm.layers.sine_position_encoding import SinePositionEncoding
+from kerasllm.layers.token_and_position_embedding import TokenAndPositionEmbedding
 from kerasllm.layers.transformer_decoder_block import TransformerDecoderBlock
 from kerasllm.layers.transformer_encoder_block import TransformerEncoderBlock
 
 __all__ = [
     "LSTM",
     "CachedMultiHeadAttention",
-from kerasllm.layers.rms_normalization import RMSNormalization
-
-__all__ = [
-    "LSTM",
     "Dense",
     "Dropout",
+    "Embedding",
     "GatedDense",
     "LayerNormalization",
     "MaskedMaxPooling1D",
     "MaskedMeanPooling1D",
+    "RMSNormalization",
     "RotaryEmbedding",
     "SinePositionEncoding",
+    "TokenAndPositionEmbedding",
     "TransformerDecoderBlock",
     "TransformerEncoderBlock",
-    "RMSNormalization",
 ]

@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 
-from kerasllm.layers import LSTM, MaskedMaxPooling1D, MaskedMeanPooling1D
+from kerasllm.layers import LSTM, Embedding, MaskedMaxPooling1D, MaskedMeanPooling1D
 
 POOLINGS = ("last", "mean", "max")
 
@@ -71,7 +71,7 @@ class EmbeddingLSTMClassifier(keras.Model):
         kernel_regularizer = keras.regularizers.get(kernel_regularizer)
 
         # === Layers ===
-        embedding = keras.layers.Embedding(
+        embedding = Embedding(
             vocabulary_size, embedding_dim, mask_zero=True, dtype=dtype, name="embedding"
         )
         recurrent_layers = [

@@ -1,15 +1,19 @@
 """One function a family, on any Keras backend: the fused op on TensorFlow where it serves, else the
 same maths in keras.ops."""
 
+from kerasllm.ops.adamw import adamw
 from kerasllm.ops.dropout import dropout
+from kerasllm.ops.embedding import embedding
 from kerasllm.ops.gelu import gelu, gelu_tanh
 from kerasllm.ops.layer_norm import layer_norm
 from kerasllm.ops.lstm import lstm
 from kerasllm.ops.random import draw_seed
 
 __all__ = [
+    "adamw",
     "draw_seed",
     "dropout",
+    "embedding",
     "gelu",
     "gelu_tanh",
     "layer_norm",

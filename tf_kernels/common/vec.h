@@ -130,6 +130,21 @@ inline Vec max_vec(Vec v, Vec bound) {
 #endif
 }
 
+// Correctly rounded.
+inline Vec square_root(Vec v) {
+#if defined(__AVX512F__)
+  return reinterpret_cast<Vec>(_mm512_maskz_sqrt_ps(0xffff, reinterpret_cast<__m512>(v)));
+#elif defined(__AVX2__) && !defined(KERASLLM_AMX)
+  return reinterpret_cast<Vec>(_mm256_sqrt_ps(reinterpret_cast<__m256>(v)));
+#else
+  float lanes[kLanes];
+  store(lanes, v);
+  for (int i = 0; i < kLanes; i += 4)
+    _mm_storeu_ps(lanes + i, _mm_sqrt_ps(_mm_loadu_ps(lanes + i)));
+  return load(lanes);
+#endif
+}
+
 // Over the lanes, in halves: the sum of lane i and lane i + kLanes / 2 first.
 inline float sum_of_lanes(Vec v) {
   float lanes[kLanes];

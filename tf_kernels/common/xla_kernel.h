@@ -70,6 +70,11 @@ class XlaAttributes {
   XlaAttributes& set(const char* name, float value) {
     return add(name, absl::StrFormat("%.9e : f32", value));
   }
+  XlaAttributes& set(const char* name, const std::vector<int64_t>& values) {
+    std::string list;
+    for (const int64_t value : values) absl::StrAppend(&list, list.empty() ? ": " : ", ", value);
+    return add(name, "array<i64" + list + ">");
+  }
   std::string text() const { return "{" + text_ + "}"; }
 
  private:
@@ -98,25 +103,40 @@ inline xla::Shape row_major_like(xla::PrimitiveType type, const tensorflow::Tens
   return row_major(type, {sizes.begin(), sizes.end()});
 }
 
-// Emits a call of handler `name` with all inputs of the op, row-major, and sets its outputs to the
-// results. `attributes` is an MLIR dictionary, such as "{go_backwards = true}".
-inline void emit_custom_call(tensorflow::XlaOpKernelContext* context, const std::string& name,
-                             const std::vector<xla::Shape>& results,
-                             const std::string& attributes) {
-  std::vector<xla::XlaOp> operands;
+// A call of handler `name`, operands and results row-major; the results are a tuple. `attributes`
+// is an MLIR dictionary, such as "{go_backwards = true}". The first `num_in_place` results lie in
+// the memory of the operands of the same index.
+inline xla::XlaOp custom_call(xla::XlaBuilder* builder, const std::string& name,
+                              const std::vector<xla::XlaOp>& operands,
+                              const std::vector<xla::Shape>& results, const std::string& attributes,
+                              int64_t num_in_place = 0) {
   std::vector<xla::Shape> operand_shapes;
-  for (int i = 0; i < context->num_inputs(); ++i) {
-    operands.push_back(context->Input(i));
-    const auto shape = context->InputXlaShape(i);
-    OP_REQUIRES_OK(context, shape.status());
+  for (const xla::XlaOp operand : operands) {
+    const auto shape = builder->GetShape(operand);
+    if (!shape.ok()) return builder->ReportError(shape.status());
     const auto dimensions = shape->dimensions();
     operand_shapes.push_back(
         row_major(shape->element_type(), {dimensions.begin(), dimensions.end()}));
   }
-  const xla::XlaOp call = xla::CustomCallWithLayout(
-      context->builder(), name, operands, xla::ShapeUtil::MakeTupleShape(results), operand_shapes,
-      attributes, /*has_side_effect=*/false, /*output_operand_aliasing=*/{}, /*literal=*/nullptr,
+  std::vector<std::pair<xla::ShapeIndex, std::pair<int64_t, xla::ShapeIndex>>> aliases(
+      num_in_place);
+  for (int64_t i = 0; i < num_in_place; ++i) {
+    aliases[i].first.push_back(i);
+    aliases[i].second.first = i;
+  }
+  return xla::CustomCallWithLayout(
+      builder, name, operands, xla::ShapeUtil::MakeTupleShape(results), operand_shapes, attributes,
+      /*has_side_effect=*/false, aliases, /*literal=*/nullptr,
       xla::CustomCallSchedule::SCHEDULE_NONE, xla::CustomCallApiVersion::API_VERSION_TYPED_FFI);
+}
+
+// Emits a call of handler `name` with all inputs of the op and sets its outputs to the results.
+inline void emit_custom_call(tensorflow::XlaOpKernelContext* context, const std::string& name,
+                             const std::vector<xla::Shape>& results,
+                             const std::string& attributes) {
+  std::vector<xla::XlaOp> operands;
+  for (int i = 0; i < context->num_inputs(); ++i) operands.push_back(context->Input(i));
+  const xla::XlaOp call = custom_call(context->builder(), name, operands, results, attributes);
   for (size_t i = 0; i < results.size(); ++i) {
     context->SetOutput(static_cast<int>(i), xla::GetTupleElement(call, static_cast<int64_t>(i)));
   }

@@ -1,0 +1,56 @@
+// The attributes of KerasllmAdamw, read alike by its kernel and its XLA kernel.
+#ifndef KERASLLM_ADAMW_ADAMW_ATTRIBUTES_H_
+#define KERASLLM_ADAMW_ADAMW_ATTRIBUTES_H_
+
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
+#include "adamw/adamw.h"
+#include "tensorflow/core/framework/op_kernel.h"
+
+namespace kerasllm {
+
+struct AdamwAttributes {
+  int num_parameters;
+  AdamwStep step;  // but learning_rate and alpha, which are inputs
+  std::vector<bool> decays;
+  tensorflow::DataTypeVector gradient_types;
+
+  // The index of the op's inputs: kind 0 is parameters, 1 momentums, 2 velocities, 3 gradients.
+  int input(int kind, int parameter) const { return kind * num_parameters + parameter; }
+  int learning_rate_input() const { return 4 * num_parameters; }
+  int alpha_input() const { return 4 * num_parameters + 1; }
+
+  absl::Status read(tensorflow::OpKernelConstruction* context) {
+    TF_RETURN_IF_ERROR(context->GetAttr("N", &num_parameters));
+    TF_RETURN_IF_ERROR(context->GetAttr("G", &gradient_types));
+    TF_RETURN_IF_ERROR(context->GetAttr("momentum_rate", &step.momentum_rate));
+    TF_RETURN_IF_ERROR(context->GetAttr("velocity_rate", &step.velocity_rate));
+    TF_RETURN_IF_ERROR(context->GetAttr("epsilon", &step.epsilon));
+    TF_RETURN_IF_ERROR(context->GetAttr("weight_decay", &step.weight_decay));
+    TF_RETURN_IF_ERROR(context->GetAttr("global_clipnorm", &step.global_clipnorm));
+    TF_RETURN_IF_ERROR(context->GetAttr("decays", &decays));
+    const size_t expected = static_cast<size_t>(num_parameters);
+    if (decays.size() != expected || gradient_types.size() != expected) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("KerasllmAdamw: ", gradient_types.size(), " gradients and ", decays.size(),
+                       " values of decays for ", num_parameters, " parameters, expected as many"));
+    }
+    return absl::OkStatus();
+  }
+};
+
+// kind: 1 momentums, 2 velocities, 3 gradients.
+inline absl::Status check_adamw_shape(int kind, int index, const tensorflow::TensorShape& shape,
+                                      const tensorflow::TensorShape& parameter) {
+  if (shape == parameter) return absl::OkStatus();
+  static const char* const names[] = {"parameters", "momentums", "velocities", "gradients"};
+  return absl::InvalidArgumentError(
+      absl::StrCat("KerasllmAdamw: ", names[kind], "[", index, "] has shape ", shape.DebugString(),
+                   ", expected ", parameter.DebugString(), ", that of parameters[", index, "]"));
+}
+
+}  // namespace kerasllm
+
+#endif  // KERASLLM_ADAMW_ADAMW_ATTRIBUTES_H_

@@ -1,0 +1,157 @@
+// KerasllmAdamw on the CPU: the variables are locked, checked and updated where they lie.
+#include <algorithm>
+#include <memory>
+#include <vector>
+
+#include "adamw/adamw.h"
+#include "adamw/adamw_attributes.h"
+#include "common/op_kernel.h"
+#include "tensorflow/core/framework/resource_mgr.h"
+#include "tensorflow/core/framework/resource_var.h"
+
+namespace kerasllm {
+namespace {
+
+using absl::Status;
+using tensorflow::OpKernel;
+using tensorflow::OpKernelConstruction;
+using tensorflow::OpKernelContext;
+using tensorflow::Tensor;
+using tensorflow::TensorShape;
+using tensorflow::Var;
+using VarPointer = tensorflow::core::RefCountPtr<Var>;
+
+// Holds variables for one update. A variable whose buffer somebody else still reads gets a new one
+// when the update is done, as with TensorFlow's own assignments.
+class LockedVariables {
+ public:
+  Status lock(OpKernelContext* context, int count) {
+    for (int i = 0; i < count; ++i) {
+      tensorflow::ResourceHandle handle;
+      TF_RETURN_IF_ERROR(tensorflow::HandleFromInput(context, i, &handle));
+      VarPointer variable;
+      TF_RETURN_IF_ERROR(tensorflow::LookupResource(context, handle, &variable));
+      variables_.push_back(std::move(variable));
+    }
+    // In the order of addresses, so that two updates cannot wait for each other.
+    std::vector<tensorflow::mutex*> mutexes;
+    for (const VarPointer& variable : variables_) mutexes.push_back(variable->mu());
+    std::sort(mutexes.begin(), mutexes.end());
+    if (std::adjacent_find(mutexes.begin(), mutexes.end()) != mutexes.end()) {
+      return absl::InvalidArgumentError("KerasllmAdamw: a variable is given twice");
+    }
+    for (tensorflow::mutex* const mutex : mutexes) {
+      locks_.push_back(std::make_unique<tensorflow::mutex_lock>(*mutex));
+    }
+    return absl::OkStatus();
+  }
+
+  const Tensor& value(int index) const { return *variables_[index]->tensor(); }
+
+  Status check(int index) const {
+    if (!variables_[index]->is_initialized) {
+      return absl::FailedPreconditionError(
+          absl::StrCat("KerasllmAdamw: variable ", index, " is not initialized"));
+    }
+    if (value(index).dtype() == tensorflow::DT_FLOAT) return absl::OkStatus();
+    return absl::InvalidArgumentError(absl::StrCat("KerasllmAdamw: variable ", index, " has dtype ",
+                                                   tensorflow::DataTypeString(value(index).dtype()),
+                                                   ", expected float"));
+  }
+
+  // Allocates buffers for the new values where the old ones are read elsewhere.
+  Status prepare(OpKernelContext* context) {
+    new_values_.resize(variables_.size());
+    is_shared_.resize(variables_.size());
+    for (size_t i = 0; i < variables_.size(); ++i) {
+      Tensor* const tensor = variables_[i]->tensor();
+      is_shared_[i] = !tensor->RefCountIsOne();
+      if (!is_shared_[i]) continue;
+      TF_RETURN_IF_ERROR(
+          context->allocate_temp(tensorflow::DT_FLOAT, tensor->shape(), &new_values_[i]));
+    }
+    return absl::OkStatus();
+  }
+  const float* old_data(int index) const { return value(index).flat<float>().data(); }
+  float* new_data(int index) {
+    Tensor* const own = variables_[index]->tensor();
+    return (is_shared_[index] ? &new_values_[index] : own)->flat<float>().data();
+  }
+  void commit() {
+    for (size_t i = 0; i < variables_.size(); ++i) {
+      if (is_shared_[i]) *variables_[i]->tensor() = new_values_[i];
+    }
+  }
+
+ private:
+  // Locks go before the variables that own them.
+  std::vector<VarPointer> variables_;
+  std::vector<std::unique_ptr<tensorflow::mutex_lock>> locks_;
+  std::vector<bool> is_shared_;
+  std::vector<Tensor> new_values_;
+};
+
+class AdamwOp : public OpKernel {
+ public:
+  explicit AdamwOp(OpKernelConstruction* context) : OpKernel(context) {
+    OP_REQUIRES_OK(context, attributes_.read(context));
+  }
+
+  void Compute(OpKernelContext* context) override {
+    const int count = attributes_.num_parameters;
+    LockedVariables variables;
+    OP_REQUIRES_OK(context, variables.lock(context, 3 * count));
+    OP_REQUIRES_OK(context, check(context, variables));
+    OP_REQUIRES_OK(context, variables.prepare(context));
+    std::vector<AdamwParameter> parameters(count);
+    for (int i = 0; i < count; ++i) {
+      AdamwParameter& p = parameters[i];
+      const int at = attributes_.input(0, i), momentum = attributes_.input(1, i);
+      const int velocity = attributes_.input(2, i);
+      p.size = variables.value(at).NumElements();
+      p.parameter = variables.old_data(at);
+      p.momentum = variables.old_data(momentum);
+      p.velocity = variables.old_data(velocity);
+      p.new_parameter = variables.new_data(at);
+      p.new_momentum = variables.new_data(momentum);
+      p.new_velocity = variables.new_data(velocity);
+      const Tensor& gradient = context->input(attributes_.input(3, i));
+      const bool is_float = gradient.dtype() == tensorflow::DT_FLOAT;
+      p.gradient = is_float ? data_of<float>(gradient) : nullptr;
+      p.gradient_bfloat16 = is_float ? nullptr : data_of<tensorflow::bfloat16>(gradient);
+      p.decays = attributes_.decays[i];
+    }
+    AdamwStep step = attributes_.step;
+    step.learning_rate = context->input(attributes_.learning_rate_input()).scalar<float>()();
+    step.alpha = context->input(attributes_.alpha_input()).scalar<float>()();
+    TensorflowParallel parallel(context);
+    adamw(parameters.data(), count, step, parallel);
+    variables.commit();
+  }
+
+ private:
+  Status check(OpKernelContext* context, const LockedVariables& variables) const {
+    for (int i = 0; i < 3 * attributes_.num_parameters; ++i) {
+      TF_RETURN_IF_ERROR(variables.check(i));
+    }
+    for (int i = 0; i < attributes_.num_parameters; ++i) {
+      const TensorShape& shape = variables.value(i).shape();
+      for (int kind = 1; kind < 3; ++kind) {
+        TF_RETURN_IF_ERROR(
+            check_adamw_shape(kind, i, variables.value(attributes_.input(kind, i)).shape(), shape));
+      }
+      const TensorShape& gradient = context->input(attributes_.input(3, i)).shape();
+      TF_RETURN_IF_ERROR(check_adamw_shape(3, i, gradient, shape));
+    }
+    TF_RETURN_IF_ERROR(expect_shape("KerasllmAdamw", "learning_rate",
+                                    context->input(attributes_.learning_rate_input()), {}));
+    return expect_shape("KerasllmAdamw", "alpha", context->input(attributes_.alpha_input()), {});
+  }
+
+  AdamwAttributes attributes_;
+};
+
+REGISTER_KERNEL_BUILDER(Name("KerasllmAdamw").Device(tensorflow::DEVICE_CPU), AdamwOp);
+
+}  // namespace
+}  // namespace kerasllm

@@ -1,0 +1,49 @@
+#include "tensorflow/core/framework/common_shape_fns.h"
+#include "tensorflow/core/framework/op.h"
+#include "tensorflow/core/framework/shape_inference.h"
+
+namespace kerasllm {
+namespace {
+
+absl::Status adamw_shapes(tensorflow::shape_inference::InferenceContext* c) {
+  tensorflow::shape_inference::ShapeHandle unused;
+  TF_RETURN_IF_ERROR(c->WithRank(c->input(c->num_inputs() - 2), 0, &unused));
+  return c->WithRank(c->input(c->num_inputs() - 1), 0, &unused);
+}
+
+}  // namespace
+
+REGISTER_OP("KerasllmAdamw")
+    .Input("parameters: N * resource")
+    .Input("momentums: N * resource")
+    .Input("velocities: N * resource")
+    .Input("gradients: G")
+    .Input("learning_rate: float")
+    .Input("alpha: float")
+    .Attr("N: int >= 1")
+    .Attr("G: list({float, bfloat16}) >= 1")
+    .Attr("momentum_rate: float")
+    .Attr("velocity_rate: float")
+    .Attr("epsilon: float")
+    .Attr("weight_decay: float = 0.0")
+    .Attr("decays: list(bool) >= 1")
+    .Attr("global_clipnorm: float = 0.0")
+    .SetIsStateful()
+    .SetShapeFn(adamw_shapes)
+    .Doc(R"doc(
+One step of Adam with decoupled weight decay over all parameters, in place.
+
+parameters: float32 variables.
+momentums: The running means of the gradients, float32 variables of the same shapes.
+velocities: The running means of the gradients' squares, float32 variables of the same shapes.
+gradients: Tensors of the same shapes.
+learning_rate: What weight decay is multiplied by.
+alpha: learning_rate * sqrt(1 - beta_2^step) / (1 - beta_1^step).
+momentum_rate: 1 - beta_1.
+velocity_rate: 1 - beta_2.
+weight_decay: 0 for none.
+decays: Whether weight decay applies to each of the parameters.
+global_clipnorm: What the norm of all gradients together is clipped to; 0 for no clipping.
+)doc");
+
+}  // namespace kerasllm
