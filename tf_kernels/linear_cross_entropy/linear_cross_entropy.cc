@@ -7,13 +7,17 @@ namespace kerasllm {
 
 KERASLLM_DISPATCH(LinearCrossEntropyKernels, linear_cross_entropy_kernels)
 
-int64_t first_wrong_label(const int32_t* labels, int64_t rows, int64_t vocabulary,
-                          int64_t ignore_index) {
+std::string wrong_label(const int32_t* labels, int64_t rows, int64_t vocabulary,
+                        int64_t ignore_index) {
   for (int64_t row = 0; row < rows; ++row) {
     const int64_t label = labels[row];
-    if (label != ignore_index && (label < 0 || label >= vocabulary)) return row;
+    if (label != ignore_index && (label < 0 || label >= vocabulary)) {
+      return "the label of row " + std::to_string(row) + " is " + std::to_string(label) +
+             ", expected at least 0 and below the vocabulary's " + std::to_string(vocabulary) +
+             ", or ignore_index " + std::to_string(ignore_index);
+    }
   }
-  return -1;
+  return "";
 }
 
 void linear_cross_entropy_forward(const LinearCrossEntropyForward<float>& args,

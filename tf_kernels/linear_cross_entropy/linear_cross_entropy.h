@@ -12,14 +12,15 @@
 //
 // The gradient of a row's logits follows from the row alone, up to the factor d_losses[row]. So
 // forward can make the gradients of the sum of all losses while it has the logits at hand; backward
-// then only multiplies. Where d_losses differs from row to row, the kernel's gradient has to be made
-// again.
+// then only multiplies. Where d_losses differs from row to row, the kernel's gradient has to be
+// made again.
 //
 // Pointers are to row-major tensors.
 #ifndef KERASLLM_LINEAR_CROSS_ENTROPY_LINEAR_CROSS_ENTROPY_H_
 #define KERASLLM_LINEAR_CROSS_ENTROPY_LINEAR_CROSS_ENTROPY_H_
 
 #include <cstdint>
+#include <string>
 
 #include "common/bfloat16.h"
 #include "common/parallel.h"
@@ -57,7 +58,8 @@ template <class T>
 struct LinearCrossEntropyBackward {
   LinearCrossEntropyInputs<T> inputs;
   const float* d_losses;  // (rows)
-  // What forward made, or null; may be the same memory as the results below.
+  // Whether forward made the gradients below, which may lie where the results go.
+  bool saved;
   const float* saved_d_hidden_states;
   const float* saved_d_kernel;
   const float* saved_d_bias;
@@ -66,9 +68,10 @@ struct LinearCrossEntropyBackward {
   float* d_bias;  // null without bias
 };
 
-// The first row whose label is neither ignore_index nor in [0, vocabulary), or -1.
-int64_t first_wrong_label(const int32_t* labels, int64_t rows, int64_t vocabulary,
-                          int64_t ignore_index);
+// Empty if every label is ignore_index or in [0, vocabulary), else a sentence that names the first
+// that is not.
+std::string wrong_label(const int32_t* labels, int64_t rows, int64_t vocabulary,
+                        int64_t ignore_index);
 
 void linear_cross_entropy_forward(const LinearCrossEntropyForward<float>& args, Parallel& parallel);
 void linear_cross_entropy_forward(const LinearCrossEntropyForward<bfloat16>& args,

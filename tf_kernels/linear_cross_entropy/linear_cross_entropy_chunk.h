@@ -3,7 +3,8 @@
 // 1. logits: group by group of classes, exp(logit - m) with m the largest logit of (row, group),
 //    and the sum of these. Where gradients are wanted the chunk's block of them is kept.
 // 2. finish_rows: a row's groups come together in log-sum-exp, loss and what its gradient needs.
-// 3. gradients: run by run of groups, the block becomes the logits' gradient, and that is multiplied
+// 3. gradients: run by run of groups, the block becomes the logits' gradient, and that is
+// multiplied
 //    with the hidden states (the kernel's gradient, each class in one place only) and with the
 //    kernel (the hidden states' gradient, one partial sum for each run).
 // 4. hidden_gradient: the partial sums of a row, added in order.
@@ -83,9 +84,7 @@ struct LinearCrossEntropyChunk {
     return r < count ? in.hidden_states + rows[r] * in.dim : nullptr;
   }
   int64_t label(int64_t r) const { return in.labels[rows[r]]; }
-  int64_t group_size(int64_t group) const {
-    return min_of(kGroup, in.vocabulary - group * kGroup);
-  }
+  int64_t group_size(int64_t group) const { return min_of(kGroup, in.vocabulary - group * kGroup); }
 
   int64_t pack_tasks() const { return width / kPanel + (gradients.d_kernel != nullptr ? 1 : 0); }
   void pack(int64_t task) const {
@@ -105,9 +104,8 @@ struct LinearCrossEntropyChunk {
     const int64_t copy_bytes = kGroup * sizes.depth * sizeof(Op);
     Scratch scratch(tile_bytes + copy_bytes + 64);
     auto* const tile = static_cast<float*>(scratch.take(tile_bytes));
-    const Op* const left =
-        left_rows(in.kernel + group * kGroup * in.dim, size, in.dim, sizes.depth,
-                  static_cast<Op*>(scratch.take(copy_bytes)));
+    const Op* const left = left_rows(in.kernel + group * kGroup * in.dim, size, in.dim, sizes.depth,
+                                     static_cast<Op*>(scratch.take(copy_bytes)));
     const float* const bias = in.bias == nullptr ? nullptr : in.bias + group * kGroup;
     for (int64_t begin = 0; begin < width; begin += kPanel) {
       panel_product(left, sizes.depth, size, sizes.depth, memory.row_panels + begin * sizes.depth,
@@ -210,11 +208,12 @@ struct LinearCrossEntropyChunk {
                                   label(r) / kGroup == peak_group && sum == sum;
     }
     const float weight = gradients.weights == nullptr ? 1.0f : gradients.weights[rows[r]];
-    const float of_softmax = z_loss == 0.0f ? weight : weight * (1.0f + 2.0f * z_loss * log_sum_exp);
+    const float of_softmax =
+        z_loss == 0.0f ? weight : weight * (1.0f + 2.0f * z_loss * log_sum_exp);
     memory.scale[r] = of_softmax / sum;
     memory.offset[r] = weight * smoothing / classes;
-    memory.label_gradient[r] = of_softmax * __builtin_expf(-label_loss) -
-                               weight * (1.0f - smoothing) - memory.offset[r];
+    memory.label_gradient[r] =
+        of_softmax * __builtin_expf(-label_loss) - weight * (1.0f - smoothing) - memory.offset[r];
   }
 
   // The groups of one slot.
@@ -252,8 +251,7 @@ struct LinearCrossEntropyChunk {
     Op* const d_logits = sizeof(Op) == 4 ? reinterpret_cast<Op*>(block) : buffer;
     for (int64_t r = 0; r < width; r += kLanes) {
       const Vec largest = load(memory.largest + group * width + r);
-      store(factors + r,
-            load(memory.scale + r) * exp_vec(largest - load(memory.peak + r)));
+      store(factors + r, load(memory.scale + r) * exp_vec(largest - load(memory.peak + r)));
     }
     const int64_t size = group_size(group);
     for (int64_t i = 0; i < size; ++i) {

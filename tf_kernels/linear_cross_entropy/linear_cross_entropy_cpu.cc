@@ -48,14 +48,8 @@ void run(const LinearCrossEntropyInputs<T>& in, const LinearCrossEntropyForward<
   memory.divide(&scratch, sizes, gradients.wanted());
   for (int64_t begin = 0; begin < active_rows; begin += sizes.chunk_rows) {
     const int64_t count = min_of(sizes.chunk_rows, active_rows - begin);
-    const LinearCrossEntropyChunk<T> chunk = {in,
-                                              sizes,
-                                              memory,
-                                              gradients,
-                                              active + begin,
-                                              count,
-                                              round_up(count, kPanel),
-                                              begin == 0};
+    const LinearCrossEntropyChunk<T> chunk = {
+        in, sizes, memory, gradients, active + begin, count, round_up(count, kPanel), begin == 0};
     const auto for_each = [&](int64_t tasks, const auto& body) {
       for_each_task(parallel, sizes.threads_pay, tasks, body);
     };
@@ -132,7 +126,7 @@ template <class T>
 void backward(const LinearCrossEntropyBackward<T>& args, Parallel& parallel) {
   const LinearCrossEntropyInputs<T>& in = args.inputs;
   const int64_t hidden_size = in.rows * in.dim, kernel_size = in.vocabulary * in.dim;
-  const bool saved = args.saved_d_kernel != nullptr || kernel_size == 0;
+  const bool saved = args.saved;
   if (saved) {
     scale_rows(in, args.saved_d_hidden_states, args.d_losses, args.d_hidden_states, parallel);
     float factor = 0.0f;

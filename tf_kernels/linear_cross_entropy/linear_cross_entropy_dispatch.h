@@ -1,5 +1,5 @@
-// The table through which linear_cross_entropy.cc reaches the compute code of the instruction set in
-// use.
+// The table through which linear_cross_entropy.cc reaches the compute code of the instruction set
+// in use.
 #ifndef KERASLLM_LINEAR_CROSS_ENTROPY_LINEAR_CROSS_ENTROPY_DISPATCH_H_
 #define KERASLLM_LINEAR_CROSS_ENTROPY_LINEAR_CROSS_ENTROPY_DISPATCH_H_
 
