@@ -2,11 +2,13 @@
 same maths in keras.ops."""
 
 from kerasllm.ops.dropout import dropout
+from kerasllm.ops.linear_cross_entropy import linear_cross_entropy
 from kerasllm.ops.lstm import lstm
 from kerasllm.ops.random import draw_seed
 
 __all__ = [
     "draw_seed",
     "dropout",
+    "linear_cross_entropy",
     "lstm",
 ]
