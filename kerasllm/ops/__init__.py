@@ -2,6 +2,7 @@
 same maths in keras.ops."""
 
 from kerasllm.ops.dropout import dropout
+from kerasllm.ops.gather_positions import gather_positions
 from kerasllm.ops.linear_cross_entropy import linear_cross_entropy
 from kerasllm.ops.lstm import lstm
 from kerasllm.ops.random import draw_seed
@@ -9,6 +10,7 @@ from kerasllm.ops.random import draw_seed
 __all__ = [
     "draw_seed",
     "dropout",
+    "gather_positions",
     "linear_cross_entropy",
     "lstm",
 ]
