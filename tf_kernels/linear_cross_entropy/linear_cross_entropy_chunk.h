@@ -31,6 +31,7 @@ struct LinearCrossEntropyGradients {
 template <class T>
 struct LinearCrossEntropyMemory {
   using Op = Operand<T>;
+  Op* kernel_panels;  // the kernel for the hidden states' gradient, group by group
   Op* row_panels;     // hidden states, transposed, for the logits
   Op* column_panels;  // hidden states for the kernel's gradient
   float* block;       // (groups, kGroup, rows); null without gradients
@@ -57,6 +58,7 @@ struct LinearCrossEntropyMemory {
     };
     const int64_t rows = sizes.chunk_rows, kept = gradients ? 1 : 0;
     const int64_t per_group = sizes.groups * rows;
+    take(&kernel_panels, kept * sizes.groups * kGroup * sizes.column_panels * kPanel);
     take(&row_panels, rows * sizes.depth);
     take(&column_panels, kept * rows * sizes.column_panels * kPanel);
     take(&block, kept * per_group * kGroup);
@@ -68,6 +70,19 @@ struct LinearCrossEntropyMemory {
   }
 };
 
+// The kernel's rows of one group, for the hidden states' gradient of all chunks.
+template <class T>
+inline void pack_group(const LinearCrossEntropyInputs<T>& in,
+                       const LinearCrossEntropySizes<T>& sizes, int64_t group,
+                       const LinearCrossEntropyMemory<T>& memory) {
+  const int64_t begin = group * kGroup, size = min_of(kGroup, in.vocabulary - begin);
+  const auto row_at = [&](int64_t k) {
+    return k < size ? in.kernel + (begin + k) * in.dim : nullptr;
+  };
+  pack_columns<T>(row_at, in.dim, padded_depth<Operand<T>>(size),
+                  memory.kernel_panels + begin * sizes.column_panels * kPanel);
+}
+
 template <class T>
 struct LinearCrossEntropyChunk {
   using Op = Operand<T>;
@@ -75,7 +90,8 @@ struct LinearCrossEntropyChunk {
   const LinearCrossEntropySizes<T>& sizes;
   const LinearCrossEntropyMemory<T>& memory;
   const LinearCrossEntropyGradients& gradients;
-  const int32_t* rows;  // which rows of the tensors, `count` of them
+  const int32_t* rows;    // which rows of the tensors, `count` of them
+  const int32_t* labels;  // theirs
   int64_t count;
   int64_t width;  // count, padded to whole panels
   bool first;     // the chunk that begins the sums over rows
@@ -83,7 +99,6 @@ struct LinearCrossEntropyChunk {
   const T* hidden_row(int64_t r) const {
     return r < count ? in.hidden_states + rows[r] * in.dim : nullptr;
   }
-  int64_t label(int64_t r) const { return in.labels[rows[r]]; }
   int64_t group_size(int64_t group) const { return min_of(kGroup, in.vocabulary - group * kGroup); }
 
   int64_t pack_tasks() const { return width / kPanel + (gradients.d_kernel != nullptr ? 1 : 0); }
@@ -152,7 +167,7 @@ struct LinearCrossEntropyChunk {
 
   void find_labels(int64_t group, int64_t size, int64_t begin, const float* tile) const {
     for (int64_t r = begin; r < min_of(count, begin + kPanel); ++r) {
-      const int64_t place = label(r) - group * kGroup;
+      const int64_t place = labels[r] - group * kGroup;
       if (place < 0 || place >= size) continue;
       const float* const column = tile + (r - begin);
       const float logit = column[place * kPanel];
@@ -205,7 +220,7 @@ struct LinearCrossEntropyChunk {
       results->losses[rows[r]] = loss;
       results->log_sum_exp[rows[r]] = log_sum_exp;
       results->correct[rows[r]] = memory.label_first[r] && memory.label_logit[r] == peak &&
-                                  label(r) / kGroup == peak_group && sum == sum;
+                                  labels[r] / kGroup == peak_group && sum == sum;
     }
     const float weight = gradients.weights == nullptr ? 1.0f : gradients.weights[rows[r]];
     const float of_softmax =
@@ -223,14 +238,12 @@ struct LinearCrossEntropyChunk {
     float* const partial = memory.partials + slot * partial_size;
     if (gradients.d_hidden_states != nullptr) __builtin_memset(partial, 0, partial_size * 4);
     const int64_t factors_bytes = width * sizeof(float);
-    const int64_t panels_bytes = kGroup * sizes.column_panels * kPanel * sizeof(Op);
     const int64_t tile_bytes = kGroup * kPanel * sizeof(float);
     const int64_t rows_bytes = sizeof(Op) == 4 ? 0 : kGroup * width * sizeof(Op);
     const int64_t left_bytes =
         sizeof(Op) == 4 ? 0 : TransposedBlock<Op>::left_size(width) * sizeof(Op);
-    Scratch scratch(factors_bytes + panels_bytes + tile_bytes + rows_bytes + left_bytes + 5 * 64);
+    Scratch scratch(factors_bytes + tile_bytes + rows_bytes + left_bytes + 4 * 64);
     auto* const factors = static_cast<float*>(scratch.take(factors_bytes));
-    auto* const panels = static_cast<Op*>(scratch.take(panels_bytes));
     auto* const tile = static_cast<float*>(scratch.take(tile_bytes));
     auto* const rows_buffer = static_cast<Op*>(scratch.take(rows_bytes));
     auto* const left_buffer = static_cast<Op*>(scratch.take(left_bytes));
@@ -240,7 +253,7 @@ struct LinearCrossEntropyChunk {
       if (gradients.d_bias != nullptr) bias_gradient(group, d_logits);
       if (gradients.d_kernel != nullptr) kernel_gradient(group, d_logits, tile);
       if (gradients.d_hidden_states != nullptr) {
-        add_hidden_gradient(group, transposed(group, d_logits, left_buffer), panels, partial);
+        add_hidden_gradient(group, transposed(group, d_logits, left_buffer), partial);
       }
     }
   }
@@ -261,7 +274,7 @@ struct LinearCrossEntropyChunk {
       }
     }
     for (int64_t r = 0; r < count; ++r) {
-      const int64_t place = label(r) - group * kGroup;
+      const int64_t place = labels[r] - group * kGroup;
       if (place >= 0 && place < size) {
         store_first(d_logits + place * width + r, broadcast(memory.label_gradient[r]), 1);
       }
@@ -313,11 +326,9 @@ struct LinearCrossEntropyChunk {
     return left;
   }
 
-  void add_hidden_gradient(int64_t group, const Op* left, Op* panels, float* partial) const {
-    const int64_t size = group_size(group), depth = padded_depth<Op>(size);
-    const T* const kernel = in.kernel + group * kGroup * in.dim;
-    pack_columns<T>([&](int64_t k) { return k < size ? kernel + k * in.dim : nullptr; }, in.dim,
-                    depth, panels);
+  void add_hidden_gradient(int64_t group, const Op* left, float* partial) const {
+    const int64_t depth = padded_depth<Op>(group_size(group));
+    const Op* const panels = memory.kernel_panels + group * kGroup * sizes.column_panels * kPanel;
     for (int64_t p = 0; p < sizes.column_panels; ++p) {
       transposed_product(left, width, depth, panels + p * depth * kPanel,
                          partial + p * width * kPanel);

@@ -17,11 +17,14 @@ template <class T>
 void run(const LinearCrossEntropyInputs<T>& in, const LinearCrossEntropyForward<T>* results,
          const LinearCrossEntropyGradients& gradients, Parallel& parallel) {
   // The rows that count, one after the other.
-  Scratch list(in.rows * sizeof(int32_t));
-  auto* const active = static_cast<int32_t*>(list.take(in.rows * sizeof(int32_t)));
+  const int64_t list_bytes = in.rows * sizeof(int32_t);
+  Scratch lists(2 * list_bytes + 64);
+  auto* const active = static_cast<int32_t*>(lists.take(list_bytes));
+  auto* const labels = static_cast<int32_t*>(lists.take(list_bytes));
   int64_t active_rows = 0;
   for (int64_t row = 0; row < in.rows; ++row) {
     if (!ignored(in, row)) {
+      labels[active_rows] = in.labels[row];
       active[active_rows++] = static_cast<int32_t>(row);
       continue;
     }
@@ -46,13 +49,23 @@ void run(const LinearCrossEntropyInputs<T>& in, const LinearCrossEntropyForward<
   LinearCrossEntropyMemory<T> memory;
   Scratch scratch(memory.divide(nullptr, sizes, gradients.wanted()));
   memory.divide(&scratch, sizes, gradients.wanted());
+  const auto for_each = [&](int64_t tasks, const auto& body) {
+    for_each_task(parallel, sizes.threads_pay, tasks, body);
+  };
+  if (gradients.d_hidden_states != nullptr) {
+    for_each(sizes.groups, [&](int64_t group) { pack_group(in, sizes, group, memory); });
+  }
   for (int64_t begin = 0; begin < active_rows; begin += sizes.chunk_rows) {
     const int64_t count = min_of(sizes.chunk_rows, active_rows - begin);
-    const LinearCrossEntropyChunk<T> chunk = {
-        in, sizes, memory, gradients, active + begin, count, round_up(count, kPanel), begin == 0};
-    const auto for_each = [&](int64_t tasks, const auto& body) {
-      for_each_task(parallel, sizes.threads_pay, tasks, body);
-    };
+    const LinearCrossEntropyChunk<T> chunk = {in,
+                                              sizes,
+                                              memory,
+                                              gradients,
+                                              active + begin,
+                                              labels + begin,
+                                              count,
+                                              round_up(count, kPanel),
+                                              begin == 0};
     for_each(chunk.pack_tasks(), [&](int64_t task) { chunk.pack(task); });
     for_each(sizes.groups, [&](int64_t group) { chunk.logits(group); });
     for (int64_t r = 0; r < chunk.width; r += kLanes) chunk.finish_rows(r, results);

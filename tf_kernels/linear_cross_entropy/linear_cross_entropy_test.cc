@@ -84,17 +84,16 @@ struct Tensors {
                                                 c.bias ? bias.get() : nullptr,
                                                 labels.data()};
     linear_cross_entropy_forward(
-        LinearCrossEntropyForward<T>{
-            inputs, losses.get(), reinterpret_cast<bool*>(correct.get()), log_sum_exp.get(),
-            c.saved ? saved_hidden.get() : nullptr, c.saved ? saved_kernel.get() : nullptr,
-            c.saved && c.bias ? saved_bias.get() : nullptr},
+        LinearCrossEntropyForward<T>{inputs, losses.get(), reinterpret_cast<bool*>(correct.get()),
+                                     log_sum_exp.get(), c.saved ? saved_hidden.get() : nullptr,
+                                     c.saved ? saved_kernel.get() : nullptr,
+                                     c.saved && c.bias ? saved_bias.get() : nullptr},
         parallel);
     linear_cross_entropy_backward(
-        LinearCrossEntropyBackward<T>{inputs, d_losses.get(), c.saved,
-                                      c.saved ? saved_hidden.get() : nullptr,
-                                      c.saved ? saved_kernel.get() : nullptr,
-                                      c.saved ? saved_bias.get() : nullptr, d_hidden_states.get(),
-                                      d_kernel.get(), c.bias ? d_bias.get() : nullptr},
+        LinearCrossEntropyBackward<T>{
+            inputs, d_losses.get(), c.saved, c.saved ? saved_hidden.get() : nullptr,
+            c.saved ? saved_kernel.get() : nullptr, c.saved ? saved_bias.get() : nullptr,
+            d_hidden_states.get(), d_kernel.get(), c.bias ? d_bias.get() : nullptr},
         parallel);
   }
 };
@@ -125,9 +124,9 @@ std::vector<std::vector<double>> reference(const Case& c, const Tensors<T>& t) {
         (1 - s) * (lse - logits[label]) + s * (lse - total / classes) + c.z_loss * lse * lse;
     correct[row] = std::max_element(logits.begin(), logits.end()) - logits.begin() == label;
     for (int64_t v = 0; v < classes; ++v) {
-      const double d_logit = t.d_losses[row] *
-                             (std::exp(logits[v] - lse) * (1 + 2 * c.z_loss * lse) - s / classes -
-                              (v == label ? 1 - s : 0.0));
+      const double d_logit =
+          t.d_losses[row] * (std::exp(logits[v] - lse) * (1 + 2 * c.z_loss * lse) - s / classes -
+                             (v == label ? 1 - s : 0.0));
       d_bias[v] += d_logit;
       for (int64_t k = 0; k < dim; ++k) {
         d_hidden[row * dim + k] += d_logit * t.kernel[v * dim + k];
@@ -139,8 +138,8 @@ std::vector<std::vector<double>> reference(const Case& c, const Tensors<T>& t) {
 }
 
 template <class Buffer>
-void compare(const std::string& what, Buffer& one, Buffer& again, const std::vector<double>& expected,
-             double tolerance) {
+void compare(const std::string& what, Buffer& one, Buffer& again,
+             const std::vector<double>& expected, double tolerance) {
   double scale = 1e-3;
   for (const double value : expected) scale = std::max(scale, std::fabs(value));
   const double error = one.error(expected) / scale;
@@ -185,17 +184,21 @@ void check_ties(Isa isa) {
   std::vector<float> losses(rows), log_sum_exp(rows);
   bool correct[4];
   Serial serial;
-  linear_cross_entropy_forward(
-      LinearCrossEntropyForward<float>{{rows, vocabulary, 1, {kIgnored, 0.0f, 0.0f},
-                                        hidden_states.data(), kernel.data(), nullptr,
-                                        labels.data()},
-                                       losses.data(),
-                                       correct,
-                                       log_sum_exp.data(),
-                                       nullptr,
-                                       nullptr,
-                                       nullptr},
-      serial);
+  linear_cross_entropy_forward(LinearCrossEntropyForward<float>{{rows,
+                                                                 vocabulary,
+                                                                 1,
+                                                                 {kIgnored, 0.0f, 0.0f},
+                                                                 hidden_states.data(),
+                                                                 kernel.data(),
+                                                                 nullptr,
+                                                                 labels.data()},
+                                                                losses.data(),
+                                                                correct,
+                                                                log_sum_exp.data(),
+                                                                nullptr,
+                                                                nullptr,
+                                                                nullptr},
+                               serial);
   expect(correct[0] && !correct[1] && !correct[2] && !correct[3],
          std::string("ties isa=") + isa_name(isa));
 }
