@@ -12,7 +12,10 @@ from benchmarks import measure
 from kerasllm.files import atomic_write
 
 # A new benchmark is a module with run(quick) -> list of measure.Row, and a line here.
-BENCHMARKS = {"lstm": "the LSTM layer and the classifier around it, against keras.layers.LSTM"}
+BENCHMARKS = {
+    "linear_cross_entropy": "a language model's last layer and its loss, against Dense and Keras's",
+    "lstm": "the LSTM layer and the classifier around it, against keras.layers.LSTM",
+}
 
 
 def main():
