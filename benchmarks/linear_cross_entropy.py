@@ -62,7 +62,7 @@ def data(rows, dim, vocabulary, share):
 
 
 def variants(rows, dim, vocabulary, share, policy):
-    """work -> name -> function without arguments that returns numbers, losses and gradients' sums."""
+    """work -> name -> function without arguments that returns numbers of all results."""
     hidden_states, labels = data(rows, dim, vocabulary, share)
     hidden_states = tf.cast(hidden_states, keras.DTypePolicy(policy).compute_dtype)
     all_count = share == 1.0

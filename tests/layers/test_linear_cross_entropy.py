@@ -1,4 +1,4 @@
-"""kerasllm.layers.LinearCrossEntropy against Keras's Dense and its loss; in models, saved, loaded."""
+"""kerasllm.layers.LinearCrossEntropy against Dense and its loss; in models, saved and loaded."""
 
 import keras
 import numpy as np
