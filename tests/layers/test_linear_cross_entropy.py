@@ -35,8 +35,10 @@ def language_model(tied=True, dtype=None, mask_zero=False, model_class=LanguageM
     )
 
 
-def text(batch=8, time=9, seed=0):
-    token_ids = np.random.default_rng(seed).integers(1, VOCABULARY, (batch, time + 1))
+def text(batch=32, time=9, seed=0):
+    """Numbers that count up from a random one: to be learned in a few steps."""
+    first = np.random.default_rng(seed).integers(1, VOCABULARY, (batch, 1))
+    token_ids = (first + np.arange(time + 1)) % (VOCABULARY - 1) + 1
     labels = token_ids[:, 1:].astype("int32")
     labels[::2, ::3] = IGNORED
     return {"token_ids": token_ids[:, :-1].astype("int32"), "labels": labels}
@@ -102,18 +104,23 @@ def test_the_mask_of_an_embedding_arrives():
     assert (losses[:, 6:] == 0).all() and np.any(losses[:, :6])
 
 
-@pytest.mark.parametrize("tied", [False, True])
-@pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16", "float64"])
-@pytest.mark.parametrize("jit_compile", [False, True])
+@pytest.mark.parametrize(
+    ("tied", "dtype", "jit_compile"),
+    [
+        (True, "float32", False),
+        (True, "float32", True),
+        (True, "mixed_bfloat16", False),
+        (False, "mixed_bfloat16", True),
+        (False, "float64", False),
+    ],
+)
 def test_fit_learns(tied, dtype, jit_compile):
-    if jit_compile and keras.config.backend() == "tensorflow" and dtype == "float64":
-        pytest.skip("keras.layers.LSTM's own loop under XLA, slow to compile and not of concern")
     model, predictor = language_model(tied, dtype, label_smoothing=0.05, z_loss=1e-4)
     assert len(model.trainable_weights) == (5 if tied else 6)
-    model.compile(keras.optimizers.Adam(0.02), jit_compile=jit_compile)
+    model.compile(keras.optimizers.Adam(0.05), jit_compile=jit_compile)
     inputs = text()
-    history = model.fit(inputs, epochs=12, verbose=0).history["loss"]
-    assert np.isfinite(history).all() and history[-1] < 0.6 * history[0]
+    history = model.fit(inputs, epochs=25, verbose=0).history["loss"]
+    assert np.isfinite(history).all() and history[-1] < 0.5 * history[0]
     evaluated = model.evaluate(inputs, verbose=0)
     assert evaluated < history[-1]
     # What was trained is what predicts.
@@ -121,14 +128,14 @@ def test_fit_learns(tied, dtype, jit_compile):
     counts = inputs["labels"] != IGNORED
     _, correct = model.predict(inputs, verbose=0)
     accuracy = (logits.argmax(-1) == inputs["labels"])[counts].mean()
-    assert accuracy > 0.2 and abs(accuracy - correct[counts].mean()) < 0.05
+    assert accuracy > 0.5 and abs(accuracy - correct[counts].mean()) < 0.05
 
 
 def test_tied_training_is_that_of_dense_and_keras_loss():
     inputs = text()
     model, predictor = language_model(use_bias=False)
     model.compile(keras.optimizers.SGD(1.0))
-    history = model.fit(inputs, epochs=3, verbose=0, batch_size=8).history["loss"]
+    history = model.fit(inputs, epochs=3, verbose=0, batch_size=32).history["loss"]
 
     class Stock(keras.Model):
         def compute_loss(self, x, y=None, y_pred=None, sample_weight=None, training=True):
@@ -144,7 +151,7 @@ def test_tied_training_is_that_of_dense_and_keras_loss():
     labels = keras.Input((None,), dtype="int32", name="labels")
     stock = Stock({"token_ids": twin.inputs[0], "labels": labels}, twin.outputs[0])
     stock.compile(keras.optimizers.SGD(1.0))
-    expected = stock.fit(inputs, epochs=3, verbose=0, batch_size=8).history["loss"]
+    expected = stock.fit(inputs, epochs=3, verbose=0, batch_size=32).history["loss"]
     np.testing.assert_allclose(history, expected, rtol=1e-5)
     for mine, other in zip(predictor.weights, twin.weights, strict=True):
         np.testing.assert_allclose(mine, other, rtol=1e-4, atol=1e-6)
@@ -161,10 +168,15 @@ def test_saves_and_loads_with_the_tie(tied, tmp_path):
         which.save(tmp_path / "model.keras")
         loaded = keras.models.load_model(tmp_path / "model.keras")
         assert len(loaded.weights) == len(which.weights)
-        assert loaded.get_layer("head").get_config() == which.get_layer("head").get_config()
+        configs = [m.get_layer("head").get_config() for m in (loaded, which)]
+        ties = [config.pop("tied_to") for config in configs]
+        assert configs[0] == configs[1] and (ties[0] is None) == (ties[1] is None) == (not tied)
         expected = which.predict(arguments, verbose=0)
         found = loaded.predict(arguments, verbose=0)
-        keras.tree.map_structure(np.testing.assert_array_equal, found, expected)
+        for mine, other in zip(
+            keras.tree.flatten(found), keras.tree.flatten(expected), strict=True
+        ):
+            np.testing.assert_array_equal(mine, other)
         if tied:
             head = loaded.get_layer("head")
             assert head.tied_to is loaded.get_layer(head.tied_to.name)
