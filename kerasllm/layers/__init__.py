@@ -6,6 +6,7 @@ from kerasllm.layers.dropout import Dropout
 from kerasllm.layers.embedding import Embedding
 from kerasllm.layers.gated_dense import GatedDense
 from kerasllm.layers.layer_normalization import LayerNormalization
+from kerasllm.layers.linear_cross_entropy import LinearCrossEntropy
 from kerasllm.layers.lstm import LSTM
 from kerasllm.layers.pooling import MaskedMaxPooling1D, MaskedMeanPooling1D
 from kerasllm.layers.rms_normalization import RMSNormalization
@@ -23,6 +24,7 @@ __all__ = [
     "Embedding",
     "GatedDense",
     "LayerNormalization",
+    "LinearCrossEntropy",
     "MaskedMaxPooling1D",
     "MaskedMeanPooling1D",
     "RMSNormalization",

@@ -6,6 +6,8 @@ from kerasllm.ops.dropout import dropout
 from kerasllm.ops.embedding import embedding
 from kerasllm.ops.gelu import gelu, gelu_tanh
 from kerasllm.ops.layer_norm import layer_norm
+from kerasllm.ops.gather_positions import gather_positions
+from kerasllm.ops.linear_cross_entropy import linear_cross_entropy
 from kerasllm.ops.lstm import lstm
 from kerasllm.ops.random import draw_seed
 
@@ -17,5 +19,7 @@ __all__ = [
     "gelu",
     "gelu_tanh",
     "layer_norm",
+    "gather_positions",
+    "linear_cross_entropy",
     "lstm",
 ]

@@ -108,6 +108,16 @@ inline __attribute__((always_inline)) void multiply_rows(Left<Op> left, int64_t 
       sum[r][v] = Vec{};
     }
   }
+  if (accumulate) {
+    // Where c is large, it is on its way from memory while the sums are made.
+#pragma GCC unroll 8
+    for (int r = 0; r < kRows; ++r) {
+#pragma GCC unroll 4
+      for (int v = 0; v < kPanelVecs; ++v) {
+        __builtin_prefetch(c + r * ldc + v * kLanes, 1);
+      }
+    }
+  }
   const Op* a = left.data;
   for (int64_t k = 0; k < depth; k += kUnit<Op>, a += left.depth_stride) {
     const Op* const b = panel + k * kPanel;

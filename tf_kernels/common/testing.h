@@ -73,6 +73,7 @@ inline double value_of(bfloat16 v) {
   std::memcpy(&result, &bits, 4);
   return result;
 }
+inline double value_of(uint8_t v) { return v; }
 inline void assign(float* to, double v) { *to = static_cast<float>(v); }
 inline void assign(bfloat16* to, double v) {
   const float f = static_cast<float>(v);

@@ -57,13 +57,19 @@ inline Vec load(const bfloat16* p) {
   return reinterpret_cast<Vec>(__builtin_convertvector(half, UintVec) << 16);
 }
 
-// Rounds to the nearest, ties to even; a NaN stays a NaN.
+// Rounds to the nearest, ties to even; a NaN stays a NaN. With AVX512-BF16 what is below the
+// smallest normal number becomes zero.
 inline void store(bfloat16* p, Vec v) {
+#if defined(__AVX512BF16__)
+  *reinterpret_cast<UnalignedHalfVec*>(p) =
+      reinterpret_cast<HalfVec>(_mm512_cvtneps_pbh(reinterpret_cast<__m512>(v)));
+#else
   const UintVec bits = reinterpret_cast<UintVec>(v);
   const UintVec rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
   const UintVec quiet = (bits >> 16) | 0x40u;
   const UintVec result = (v == v) ? rounded : quiet;
   *reinterpret_cast<UnalignedHalfVec*>(p) = __builtin_convertvector(result, HalfVec);
+#endif
 }
 
 // The first `count` elements, the others zero; `count` may be kLanes or more.

@@ -1,0 +1,157 @@
+// KerasllmLinearCrossEntropy and KerasllmLinearCrossEntropyGrad in programs that XLA compiles for
+// the CPU: calls of the same kernels. Shapes were checked when the op's shape function ran.
+#include "common/xla_kernel.h"
+#include "linear_cross_entropy/linear_cross_entropy.h"
+#include "linear_cross_entropy/linear_cross_entropy_options.h"
+
+namespace kerasllm {
+namespace {
+
+namespace ffi = xla::ffi;
+using tensorflow::OpKernelConstruction;
+using tensorflow::XlaOpKernel;
+using tensorflow::XlaOpKernelContext;
+
+template <class T>
+LinearCrossEntropyInputs<T> inputs_of(const ffi::RemainingArgs& in,
+                                      const LinearCrossEntropyOptions& options) {
+  const auto hidden_states = in.get<ffi::AnyBuffer>(0)->dimensions();
+  return {hidden_states[0],
+          in.get<ffi::AnyBuffer>(1)->dimensions()[0],
+          hidden_states[1],
+          options,
+          xla_input<T>(in, 0),
+          xla_input<T>(in, 1),
+          optional_xla_input<float>(in, 2),
+          xla_input<int32_t>(in, 3)};
+}
+
+template <class T>
+ffi::Error check_labels(const LinearCrossEntropyInputs<T>& in) {
+  const std::string wrong = wrong_label(in.labels, in.rows, in.vocabulary, in.options.ignore_index);
+  if (wrong.empty()) return ffi::Error::Success();
+  return ffi::Error::InvalidArgument("KerasllmLinearCrossEntropy: " + wrong);
+}
+
+template <class T>
+ffi::Error forward(ffi::ThreadPool pool, int64_t ignore_index, float label_smoothing, float z_loss,
+                   ffi::RemainingArgs in, ffi::RemainingRets out) {
+  const LinearCrossEntropyForward<T> args = {
+      inputs_of<T>(in, {ignore_index, label_smoothing, z_loss}),
+      xla_output<float>(out, 0),
+      xla_output<bool>(out, 1),
+      xla_output<float>(out, 2),
+      optional_xla_output<float>(out, 3),
+      optional_xla_output<float>(out, 4),
+      optional_xla_output<float>(out, 5)};
+  if (ffi::Error error = check_labels(args.inputs); error.failure()) return error;
+  XlaParallel parallel(std::move(pool));
+  linear_cross_entropy_forward(args, parallel);
+  return ffi::Error::Success();
+}
+
+template <class T>
+ffi::Error backward(ffi::ThreadPool pool, int64_t ignore_index, float label_smoothing, float z_loss,
+                    bool saved, ffi::RemainingArgs in, ffi::RemainingRets out) {
+  const LinearCrossEntropyBackward<T> args = {
+      inputs_of<T>(in, {ignore_index, label_smoothing, z_loss}),
+      xla_input<float>(in, 4),
+      saved,
+      optional_xla_input<float>(in, 5),
+      optional_xla_input<float>(in, 6),
+      optional_xla_input<float>(in, 7),
+      xla_output<T>(out, 0),
+      xla_output<T>(out, 1),
+      optional_xla_output<float>(out, 2)};
+  if (ffi::Error error = check_labels(args.inputs); error.failure()) return error;
+  XlaParallel parallel(std::move(pool));
+  linear_cross_entropy_backward(args, parallel);
+  return ffi::Error::Success();
+}
+
+#define KERASLLM_OPTIONS_BINDING      \
+  ffi::Ffi::Bind()                    \
+      .Ctx<ffi::ThreadPool>()         \
+      .Attr<int64_t>("ignore_index")  \
+      .Attr<float>("label_smoothing") \
+      .Attr<float>("z_loss")
+#define KERASLLM_FORWARD_HANDLER(name, type)                                        \
+  XLA_FFI_DEFINE_HANDLER(k##name, forward<type>,                                    \
+                         KERASLLM_OPTIONS_BINDING.RemainingArgs().RemainingRets()); \
+  XLA_FFI_REGISTER_HANDLER(ffi::GetXlaFfiApi(), #name, "Host", k##name)
+#define KERASLLM_BACKWARD_HANDLER(name, type)                                        \
+  XLA_FFI_DEFINE_HANDLER(                                                            \
+      k##name, backward<type>,                                                       \
+      KERASLLM_OPTIONS_BINDING.Attr<bool>("saved").RemainingArgs().RemainingRets()); \
+  XLA_FFI_REGISTER_HANDLER(ffi::GetXlaFfiApi(), #name, "Host", k##name)
+
+KERASLLM_FORWARD_HANDLER(kerasllm_linear_cross_entropy_float32, float);
+KERASLLM_FORWARD_HANDLER(kerasllm_linear_cross_entropy_bfloat16, bfloat16);
+KERASLLM_BACKWARD_HANDLER(kerasllm_linear_cross_entropy_grad_float32, float);
+KERASLLM_BACKWARD_HANDLER(kerasllm_linear_cross_entropy_grad_bfloat16, bfloat16);
+
+class LinearCrossEntropyXlaBase : public XlaOpKernel {
+ public:
+  explicit LinearCrossEntropyXlaBase(OpKernelConstruction* context) : XlaOpKernel(context) {
+    LinearCrossEntropyOptions options;
+    OP_REQUIRES_OK(context, read_options(context, &options));
+    OP_REQUIRES_OK(context, context->GetAttr("T", &type_));
+    attributes_.set("ignore_index", options.ignore_index)
+        .set("label_smoothing", options.label_smoothing)
+        .set("z_loss", options.z_loss);
+  }
+
+ protected:
+  tensorflow::DataType type_;
+  XlaAttributes attributes_;
+};
+
+class LinearCrossEntropyXlaOp : public LinearCrossEntropyXlaBase {
+ public:
+  explicit LinearCrossEntropyXlaOp(OpKernelConstruction* context)
+      : LinearCrossEntropyXlaBase(context) {
+    OP_REQUIRES_OK(context, context->GetAttr("save_gradients", &save_gradients_));
+  }
+
+  void Compile(XlaOpKernelContext* context) override {
+    const int64_t rows = context->InputShape(0).dim_size(0);
+    std::vector<xla::Shape> results = {row_major(xla::F32, {rows}), row_major(xla::PRED, {rows}),
+                                       row_major(xla::F32, {rows})};
+    for (int i = 0; i < 3; ++i) {
+      results.push_back(save_gradients_ ? row_major_like(xla::F32, context->InputShape(i))
+                        : i < 2         ? row_major(xla::F32, {0, 0})
+                                        : row_major(xla::F32, {0}));
+    }
+    emit_custom_call(context, typed_handler("kerasllm_linear_cross_entropy", type_), results,
+                     attributes_.text());
+  }
+
+ private:
+  bool save_gradients_;
+};
+
+class LinearCrossEntropyGradXlaOp : public LinearCrossEntropyXlaBase {
+ public:
+  explicit LinearCrossEntropyGradXlaOp(OpKernelConstruction* context)
+      : LinearCrossEntropyXlaBase(context) {
+    bool saved;
+    OP_REQUIRES_OK(context, context->GetAttr("saved", &saved));
+    attributes_.set("saved", saved);
+  }
+
+  void Compile(XlaOpKernelContext* context) override {
+    emit_custom_call(context, typed_handler("kerasllm_linear_cross_entropy_grad", type_),
+                     {row_major_like(xla_type(type_), context->InputShape(0)),
+                      row_major_like(xla_type(type_), context->InputShape(1)),
+                      row_major_like(xla::F32, context->InputShape(2))},
+                     attributes_.text());
+  }
+};
+
+REGISTER_KERNEL_BUILDER(Name("KerasllmLinearCrossEntropy").Device("XLA_CPU_JIT"),
+                        LinearCrossEntropyXlaOp);
+REGISTER_KERNEL_BUILDER(Name("KerasllmLinearCrossEntropyGrad").Device("XLA_CPU_JIT"),
+                        LinearCrossEntropyGradXlaOp);
+
+}  // namespace
+}  // namespace kerasllm
