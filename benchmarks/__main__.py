@@ -18,10 +18,9 @@ BENCHMARKS = {
     "embedding": "the embedding layer, forward and backward, against keras.layers.Embedding",
     "gelu": "bias and activation, against keras.activations.gelu and silu behind an addition",
     "layer_norm": "residual sum and normalisation, against keras.layers.LayerNormalization",
-    "lstm": "the LSTM layer and the classifier around it, against keras.layers.LSTM",
-    "transformer": "the transformer classifier, against the same of stock Keras layers",
     "linear_cross_entropy": "a language model's last layer and its loss, against Dense and Keras's",
     "lstm": "the LSTM layer and the classifier around it, against keras.layers.LSTM",
+    "transformer": "the transformer classifier, against the same of stock Keras layers",
 }
 
 

@@ -4,9 +4,9 @@ same maths in keras.ops."""
 from kerasllm.ops.adamw import adamw
 from kerasllm.ops.dropout import dropout
 from kerasllm.ops.embedding import embedding
+from kerasllm.ops.gather_positions import gather_positions
 from kerasllm.ops.gelu import gelu, gelu_tanh
 from kerasllm.ops.layer_norm import layer_norm
-from kerasllm.ops.gather_positions import gather_positions
 from kerasllm.ops.linear_cross_entropy import linear_cross_entropy
 from kerasllm.ops.lstm import lstm
 from kerasllm.ops.random import draw_seed
@@ -16,10 +16,10 @@ __all__ = [
     "draw_seed",
     "dropout",
     "embedding",
+    "gather_positions",
     "gelu",
     "gelu_tanh",
     "layer_norm",
-    "gather_positions",
     "linear_cross_entropy",
     "lstm",
 ]
