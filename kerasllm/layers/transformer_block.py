@@ -5,8 +5,9 @@ import itertools
 import keras
 
 from kerasllm.layers.cached_multi_head_attention import CachedMultiHeadAttention
-from kerasllm.layers.dense import Dense, GatedDense
+from kerasllm.layers.dense import Dense
 from kerasllm.layers.dropout import Dropout
+from kerasllm.layers.gated_dense import GatedDense
 from kerasllm.layers.layer_normalization import LayerNormalization
 from kerasllm.layers.rms_normalization import RMSNormalization
 from kerasllm.ops.random import draw_seed
@@ -153,22 +154,25 @@ class TransformerBlock(keras.layers.Layer):
         """
         if not self.pre_norm:
             for branch, norm in branches:
-                states, _ = self._add_and_normalize(norm, branch(states), states, training)
+                states = self._add_and_normalize(norm, branch(states), states, training)
             return states
         # A branch's result is added and dropped by the normalisation of the branch after it.
         normed = branches[0][1](states)
         for (branch, _), (_, next_norm) in itertools.pairwise(branches):
-            normed, states = self._add_and_normalize(next_norm, branch(normed), states, training)
+            normed, states = self._add_and_normalize(
+                next_norm, branch(normed), states, training, return_sum=True
+            )
         return states + self.output_dropout(branches[-1][0](normed), training=training)
 
-    def _add_and_normalize(self, layer, branch, residual, training):
-        """The normalised sum of residual and dropped branch, and the sum itself."""
+    def _add_and_normalize(self, layer, branch, residual, training, return_sum=False):
+        """The normalised sum of residual and dropped branch, and the sum itself if asked for."""
         dropout = self.dropout if training else 0.0
         return layer(
             branch,
             residual=residual,
             dropout_rate=dropout,
-            dropout_seed=draw_seed(self.seed_generator) if dropout else None,
+            seed=draw_seed(self.seed_generator) if dropout else None,
+            return_sum=return_sum,
         )
 
     def compute_output_shape(self, inputs_shape, *_, **__):
