@@ -53,11 +53,11 @@ template <class T>
 struct AttentionForward {
   AttentionShape shape;
   AttentionOptions options;
-  const T* query;        // (batch, query_length, num_heads, head_dim)
-  const T* key;          // (batch, key_length, num_key_value_heads, head_dim)
-  const T* value;        // (batch, key_length, num_key_value_heads, value_dim)
-  T* outputs;            // (batch, query_length, num_heads, value_dim)
-  float* log_sum_exp;    // (batch, num_heads, query_length): of the scores; minus infinity for none
+  const T* query;      // (batch, query_length, num_heads, head_dim)
+  const T* key;        // (batch, key_length, num_key_value_heads, head_dim)
+  const T* value;      // (batch, key_length, num_key_value_heads, value_dim)
+  T* outputs;          // (batch, query_length, num_heads, value_dim)
+  float* log_sum_exp;  // (batch, num_heads, query_length): of the scores; minus infinity for none
 };
 
 template <class T>

@@ -15,9 +15,9 @@ namespace kerasllm {
 namespace KERASLLM_ISA {
 namespace {
 
-constexpr int64_t kRows = 64;   // queries at a time, a multiple of every kDepthMultiple
-constexpr int64_t kTile = 128;  // keys at a time
-constexpr int64_t kPieces = 32;       // wanted, so that every thread has some
+constexpr int64_t kRows = 64;        // queries at a time, a multiple of every kDepthMultiple
+constexpr int64_t kTile = 128;       // keys at a time
+constexpr int64_t kPieces = 32;      // wanted, so that every thread has some
 constexpr int64_t kLeastKeys = 256;  // in a piece
 static_assert(kTile % kRandomColumns == 0 && kTile % kPanel == 0, "");
 static_assert(kRows <= TransposedBlock<bfloat16>::kDepth, "");
@@ -26,11 +26,11 @@ template <class T>
 struct Sizes {
   using Op = Operand<T>;
   const AttentionShape& shape;
-  int64_t group;                                          // heads that share a key and value head
-  int64_t rows;                                           // queries, padded to kRows
-  int64_t depth, value_depth;                             // of left operands
+  int64_t group;                                         // heads that share a key and value head
+  int64_t rows;                                          // queries, padded to kRows
+  int64_t depth, value_depth;                            // of left operands
   int64_t panels, value_panels, columns, value_columns;  // of right operands and sums
-  int64_t keys, chunks;                                   // keys in a piece, pieces of a head
+  int64_t keys, chunks;                                  // keys in a piece, pieces of a head
 
   explicit Sizes(const AttentionShape& s) : shape(s) {
     group = s.num_heads / s.num_key_value_heads;
@@ -186,22 +186,21 @@ class Worker {
     constexpr int64_t kMultiple = kLanes > kDepthMultiple<Op> ? kLanes : kDepthMultiple<Op>;
     const int64_t from = (max_of(seen.begin, tile) - tile) / kPanel * kPanel;
     const int64_t to = round_up(min_of(seen.end, tile + kTile) - tile, kMultiple);
-    const bool finish = rules.always_finish() || seen.all_begin > tile + from ||
-                        seen.all_end < tile + to;
+    const bool finish =
+        rules.always_finish() || seen.all_begin > tile + from || seen.all_end < tile + to;
     for (int64_t c = from; c < to; c += kPanel) {
       panel_product(query_ + row * sizes_.depth, sizes_.depth, rows, sizes_.depth,
                     keys_turned_ + c * sizes_.depth, scores_ + c, kTile, false);
-      panel_product(d_out_ + row * sizes_.value_depth, sizes_.value_depth, rows,
-                    sizes_.value_depth, values_turned_ + c * sizes_.value_depth, gradients_ + c,
-                    kTile, false);
+      panel_product(d_out_ + row * sizes_.value_depth, sizes_.value_depth, rows, sizes_.value_depth,
+                    values_turned_ + c * sizes_.value_depth, gradients_ + c, kTile, false);
     }
     for (int64_t r = 0; r < rows; ++r) differentiate_row(rules, finish, tile, row, r, from, to);
 
     const Op* const d_scores = reinterpret_cast<const Op*>(gradients_);
     for (int64_t p = 0; p < sizes_.panels; ++p) {
       panel_product(d_scores + from, kTile * kUnit<Op>, rows, to - from,
-                    keys_ + (p * kTile + from) * kPanel, d_query_ + row * sizes_.columns + p * kPanel,
-                    sizes_.columns, true);
+                    keys_ + (p * kTile + from) * kPanel,
+                    d_query_ + row * sizes_.columns + p * kPanel, sizes_.columns, true);
     }
     add_transposed(scores_, rows, from, to, d_out_panels_, sizes_.value_panels, row,
                    d_value_ + place * kPanel);
@@ -261,9 +260,9 @@ class Worker {
     const bfloat16* const operands = reinterpret_cast<const bfloat16*>(left);
     const int64_t depth = padded_depth<bfloat16>(rows), size = to - from;
     for (int64_t k = 0; k < depth; k += 2) {
-      const bfloat16* const pair[2] = {k < rows ? operands + k * 2 * kTile + from : nullptr,
-                                       k + 1 < rows ? operands + (k + 1) * 2 * kTile + from
-                                                    : nullptr};
+      const bfloat16* const pair[2] = {
+          k < rows ? operands + k * 2 * kTile + from : nullptr,
+          k + 1 < rows ? operands + (k + 1) * 2 * kTile + from : nullptr};
       put_left(pair, size, 0, k / 2, size, left_);
     }
     for (int64_t p = 0; p < num_panels; ++p) {
@@ -308,17 +307,17 @@ class Worker {
   const Sizes<T>& sizes_;
   float* partial_;
   Scratch scratch_;
-  float* d_query_;                // (rows, columns)
-  float *d_key_, *d_value_;       // (panels, keys, kPanel)
-  float *scores_, *gradients_;    // (kRows, kTile)
-  float *slopes_, *factors_;      // (kTile)
-  float *deltas_, *lse_;          // (rows)
-  Op *query_, *d_out_;            // (rows, depth), left operands
-  Op *query_panels_, *d_out_panels_;              // (panels, rows, kPanel), right operands
-  Op *keys_;                                      // (panels, kTile, kPanel)
-  Op *keys_turned_, *values_turned_;              // panels of kPanel keys, (depth, kPanel) each
-  Op *left_;                      // bfloat16 probabilities or their gradients, by pairs of queries
-  int32_t *begin_, *end_;         // (rows)
+  float* d_query_;                    // (rows, columns)
+  float *d_key_, *d_value_;           // (panels, keys, kPanel)
+  float *scores_, *gradients_;        // (kRows, kTile)
+  float *slopes_, *factors_;          // (kTile)
+  float *deltas_, *lse_;              // (rows)
+  Op *query_, *d_out_;                // (rows, depth), left operands
+  Op *query_panels_, *d_out_panels_;  // (panels, rows, kPanel), right operands
+  Op* keys_;                          // (panels, kTile, kPanel)
+  Op *keys_turned_, *values_turned_;  // panels of kPanel keys, (depth, kPanel) each
+  Op* left_;               // bfloat16 probabilities or their gradients, by pairs of queries
+  int32_t *begin_, *end_;  // (rows)
 };
 
 template <class T>

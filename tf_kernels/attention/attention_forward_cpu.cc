@@ -98,7 +98,8 @@ class Worker {
       sums = s.block * s.value_columns * sizeof(float);
       totals = s.block * kLanes * sizeof(float);
       rows = s.block * sizeof(float);
-      const int64_t sizes[] = {query, keys, values, scores, factors, sums, totals, rows, rows, rows};
+      const int64_t sizes[] = {query, keys,   values, scores, factors,
+                               sums,  totals, rows,   rows,   rows};
       bytes = 0;
       for (const int64_t size : sizes) bytes += Scratch::rounded(size);
     }
@@ -122,8 +123,8 @@ class Worker {
     constexpr int64_t kMultiple = kLanes > kDepthMultiple<Op> ? kLanes : kDepthMultiple<Op>;
     const int64_t from = (max_of(seen.begin, tile) - tile) / kPanel * kPanel;
     const int64_t to = round_up(min_of(seen.end, tile + kTile) - tile, kMultiple);
-    const bool finish = rules.always_finish() || seen.all_begin > tile + from ||
-                        seen.all_end < tile + to;
+    const bool finish =
+        rules.always_finish() || seen.all_begin > tile + from || seen.all_end < tile + to;
     const float scale = finish ? 1.0f : args_.options.scale;
     const bool fresh = tile <= seen.begin;  // the first tile of these rows
     for (int64_t c = from; c < to; c += kPanel) {
@@ -193,8 +194,7 @@ class Worker {
       const int64_t rows = min_of(kRows, count_ - row);
       const BlockRange seen = block_range(begin_ + row, end_ + row, rows);
       for (int64_t r = row; r < row + rows; ++r) {
-        const float total =
-            seen.begin < seen.end ? sum_of_lanes(load(totals_ + r * kLanes)) : 0.0f;
+        const float total = seen.begin < seen.end ? sum_of_lanes(load(totals_ + r * kLanes)) : 0.0f;
         const int64_t query = first_ + r;
         args_.log_sum_exp[(batch * s.num_heads + head) * s.query_length + query] =
             total == 0.0f ? -kInfinity : tops_[r] + __builtin_logf(total);

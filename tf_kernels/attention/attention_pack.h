@@ -87,14 +87,12 @@ inline void pack_transposed(const HeadRows<T>& from, int64_t first, int64_t coun
       Vec rows[kLanes];
 #pragma GCC unroll 16
       for (int i = 0; i < kLanes; ++i) {
-        rows[i] =
-            j + i < count ? load_units(from.row(first + j + i), k, from.dim, panel) : Vec{};
+        rows[i] = j + i < count ? load_units(from.row(first + j + i), k, from.dim, panel) : Vec{};
       }
       transpose_step<kLanes / 2>(rows);
       const int64_t units = min_of<int64_t>(kLanes, (depth - k) / kUnit<Op>);
       for (int64_t i = 0; i < units; ++i) {
-        __builtin_memcpy(panel + (k + i * kUnit<Op>) * kPanel + j * kUnit<Op>, &rows[i],
-                         sizeof(Vec));
+        __builtin_memcpy(panel + (k + i * kUnit<Op>)*kPanel + j * kUnit<Op>, &rows[i], sizeof(Vec));
       }
     }
   }
@@ -106,17 +104,17 @@ inline void pack_panel(const HeadRows<T>& from, int64_t first, int64_t count, in
                        int64_t depth, float* panel) {
   for (int64_t k = 0; k < depth; ++k) {
     for (int64_t j = 0; j < kPanel; j += kLanes) {
-      store(panel + k * kPanel + j,
-            k < count ? load_first(from.row(first + k) + column + j, from.dim - column - j)
-                      : Vec{});
+      store(
+          panel + k * kPanel + j,
+          k < count ? load_first(from.row(first + k) + column + j, from.dim - column - j) : Vec{});
     }
   }
 }
 inline void pack_panel(const HeadRows<bfloat16>& from, int64_t first, int64_t count, int64_t column,
                        int64_t depth, bfloat16* panel) {
   const auto bits = [&](int64_t k, int64_t j) {  // in the upper half of each lane
-    return k < count ? reinterpret_cast<UintVec>(load_first(from.row(first + k) + column + j,
-                                                            from.dim - column - j))
+    return k < count ? reinterpret_cast<UintVec>(
+                           load_first(from.row(first + k) + column + j, from.dim - column - j))
                      : UintVec{};
   };
   for (int64_t k = 0; k < depth; k += 2) {

@@ -49,7 +49,8 @@ inline AttentionReference reference_attention(
           if (o.window > 0 && !o.causal && j - place >= o.window) continue;
           if (o.query_mask != nullptr && !o.query_mask[b * s.query_length + i]) continue;
           double product = 0.0;
-          for (int64_t k = 0; k < s.head_dim; ++k) product += q[k] * key[key_row(j) * s.head_dim + k];
+          for (int64_t k = 0; k < s.head_dim; ++k)
+            product += q[k] * key[key_row(j) * s.head_dim + k];
           double x = product * o.scale;
           if (o.soft_cap > 0.0f) {
             const double t = std::tanh(x / o.soft_cap);
@@ -78,7 +79,8 @@ inline AttentionReference reference_attention(
         for (int64_t j = 0; j < length; ++j) {
           const double d = probability[j] * (gradient[j] - mean_gradient) * slope[j] * o.scale;
           for (int64_t k = 0; k < s.head_dim; ++k) {
-            r.d_query[((b * s.query_length + i) * s.num_heads + h) * s.head_dim + k] += d * key[key_row(j) * s.head_dim + k];
+            r.d_query[((b * s.query_length + i) * s.num_heads + h) * s.head_dim + k] +=
+                d * key[key_row(j) * s.head_dim + k];
             r.d_key[key_row(j) * s.head_dim + k] += d * q[k];
           }
         }

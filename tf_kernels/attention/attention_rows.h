@@ -136,9 +136,7 @@ class Head {
   const bool* bools(int64_t query) const {
     return static_cast<const bool*>(options_.mask) + mask_row(query);
   }
-  int64_t mask_row(int64_t query) const {
-    return first_mask_ + query * options_.mask_query_stride;
-  }
+  int64_t mask_row(int64_t query) const { return first_mask_ + query * options_.mask_query_stride; }
 
   Vec masked(Vec x, int64_t query, int64_t key) const {
     const int64_t count = key_length_ - key, place = mask_row(query) + key;

@@ -1,6 +1,6 @@
 // Attention forward and backward against a float64 reference: every instruction set that this
-// processor runs (AMX emulated where it is compiled so), odd sizes, grouped heads, every option, one
-// and more threads bit-equal, buffers poisoned and guarded.
+// processor runs (AMX emulated where it is compiled so), odd sizes, grouped heads, every option,
+// one and more threads bit-equal, buffers poisoned and guarded.
 #include "attention/attention.h"
 
 #include <algorithm>
@@ -25,15 +25,15 @@ struct Case {
 
   std::string text(Isa isa, const char* type) const {
     char line[320];
-    std::snprintf(line, sizeof(line),
-                  "isa=%s %s batch=%d queries=%d keys=%d heads=%d/%d dims=%d/%d causal=%d window=%d "
-                  "lengths=%d offsets=%d query_mask=%d mask=%s soft_cap=%g rate=%g",
-                  isa_name(isa), type, static_cast<int>(shape.batch),
-                  static_cast<int>(shape.query_length), static_cast<int>(shape.key_length),
-                  static_cast<int>(shape.num_heads), static_cast<int>(shape.num_key_value_heads),
-                  static_cast<int>(shape.head_dim), static_cast<int>(shape.value_dim), causal,
-                  static_cast<int>(window), lengths, offsets, query_mask,
-                  kMaskNames[static_cast<int>(mask)], soft_cap, rate);
+    std::snprintf(
+        line, sizeof(line),
+        "isa=%s %s batch=%d queries=%d keys=%d heads=%d/%d dims=%d/%d causal=%d window=%d "
+        "lengths=%d offsets=%d query_mask=%d mask=%s soft_cap=%g rate=%g",
+        isa_name(isa), type, static_cast<int>(shape.batch), static_cast<int>(shape.query_length),
+        static_cast<int>(shape.key_length), static_cast<int>(shape.num_heads),
+        static_cast<int>(shape.num_key_value_heads), static_cast<int>(shape.head_dim),
+        static_cast<int>(shape.value_dim), causal, static_cast<int>(window), lengths, offsets,
+        query_mask, kMaskNames[static_cast<int>(mask)], soft_cap, rate);
     return line;
   }
 };
@@ -58,8 +58,7 @@ struct Tensors {
   explicit Tensors(const Case& c)
       : query(c.shape.batch * c.shape.query_length * c.shape.num_heads * c.shape.head_dim),
         key(c.shape.batch * c.shape.key_length * c.shape.num_key_value_heads * c.shape.head_dim),
-        value(c.shape.batch * c.shape.key_length * c.shape.num_key_value_heads *
-              c.shape.value_dim),
+        value(c.shape.batch * c.shape.key_length * c.shape.num_key_value_heads * c.shape.value_dim),
         d_outputs(c.shape.batch * c.shape.query_length * c.shape.num_heads * c.shape.value_dim),
         outputs(d_outputs.size()),
         d_query(query.size()),
@@ -113,11 +112,10 @@ struct Tensors {
     attention_forward(AttentionForward<T>{shape, options, query.get(), key.get(), value.get(),
                                           outputs.get(), log_sum_exp.get()},
                       parallel);
-    attention_backward(
-        AttentionBackward<T>{shape, options, query.get(), key.get(), value.get(), outputs.get(),
-                             log_sum_exp.get(), d_outputs.get(), d_query.get(), d_key.get(),
-                             d_value.get()},
-        parallel);
+    attention_backward(AttentionBackward<T>{shape, options, query.get(), key.get(), value.get(),
+                                            outputs.get(), log_sum_exp.get(), d_outputs.get(),
+                                            d_query.get(), d_key.get(), d_value.get()},
+                       parallel);
   }
 
   double mask_value(int64_t b, int64_t h, int64_t i, int64_t j) const {
@@ -175,8 +173,10 @@ void check(Isa isa, const Case& c, const char* type, double tolerance) {
 
 std::vector<Case> cases() {
   std::vector<Case> all;
-  const AttentionShape shapes[] = {{1, 1, 1, 1, 1, 1, 1},     {2, 3, 5, 2, 1, 4, 7},
-                                   {2, 97, 97, 2, 2, 59, 59}, {1, 130, 300, 4, 2, 64, 64},
+  const AttentionShape shapes[] = {{1, 1, 1, 1, 1, 1, 1},
+                                   {2, 3, 5, 2, 1, 4, 7},
+                                   {2, 97, 97, 2, 2, 59, 59},
+                                   {1, 130, 300, 4, 2, 64, 64},
                                    {3, 17, 129, 3, 1, 33, 130}};
   for (const AttentionShape& shape : shapes) {
     for (const bool causal : {false, true}) {
