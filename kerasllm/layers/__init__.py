@@ -7,7 +7,9 @@ from kerasllm.layers.embedding import Embedding
 from kerasllm.layers.gated_dense import GatedDense
 from kerasllm.layers.layer_normalization import LayerNormalization
 from kerasllm.layers.linear_cross_entropy import LinearCrossEntropy
+from kerasllm.layers.group_query_attention import GroupQueryAttention
 from kerasllm.layers.lstm import LSTM
+from kerasllm.layers.multi_head_attention import MultiHeadAttention
 from kerasllm.layers.pooling import MaskedMaxPooling1D, MaskedMeanPooling1D
 from kerasllm.layers.rms_normalization import RMSNormalization
 from kerasllm.layers.rotary_embedding import RotaryEmbedding
@@ -33,4 +35,8 @@ __all__ = [
     "TokenAndPositionEmbedding",
     "TransformerDecoderBlock",
     "TransformerEncoderBlock",
+    "GroupQueryAttention",
+    "MaskedMaxPooling1D",
+    "MaskedMeanPooling1D",
+    "MultiHeadAttention",
 ]

@@ -2,6 +2,7 @@
 same maths in keras.ops."""
 
 from kerasllm.ops.adamw import adamw
+from kerasllm.ops.attention import attention
 from kerasllm.ops.dropout import dropout
 from kerasllm.ops.embedding import embedding
 from kerasllm.ops.gather_positions import gather_positions
@@ -13,6 +14,7 @@ from kerasllm.ops.random import draw_seed
 
 __all__ = [
     "adamw",
+    "attention",
     "draw_seed",
     "dropout",
     "embedding",
