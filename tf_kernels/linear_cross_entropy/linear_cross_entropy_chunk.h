@@ -239,17 +239,17 @@ struct LinearCrossEntropyChunk {
     if (gradients.d_hidden_states != nullptr) __builtin_memset(partial, 0, partial_size * 4);
     const int64_t factors_bytes = width * sizeof(float);
     const int64_t tile_bytes = kGroup * kPanel * sizeof(float);
-    const int64_t rows_bytes = sizeof(Op) == 4 ? 0 : kGroup * width * sizeof(Op);
+    const int64_t rows_bytes = kGroup * width * sizeof(Op);
     const int64_t left_bytes =
         sizeof(Op) == 4 ? 0 : TransposedBlock<Op>::left_size(width) * sizeof(Op);
     Scratch scratch(factors_bytes + tile_bytes + rows_bytes + left_bytes + 4 * 64);
     auto* const factors = static_cast<float*>(scratch.take(factors_bytes));
     auto* const tile = static_cast<float*>(scratch.take(tile_bytes));
-    auto* const rows_buffer = static_cast<Op*>(scratch.take(rows_bytes));
+    auto* const d_logits = static_cast<Op*>(scratch.take(rows_bytes));
     auto* const left_buffer = static_cast<Op*>(scratch.take(left_bytes));
     const int64_t end = sizes.groups * (slot + 1) / sizes.slots;
     for (int64_t group = sizes.groups * slot / sizes.slots; group < end; ++group) {
-      const Op* const d_logits = logits_gradient(group, factors, rows_buffer);
+      logits_gradient(group, factors, d_logits);
       if (gradients.d_bias != nullptr) bias_gradient(group, d_logits);
       if (gradients.d_kernel != nullptr) kernel_gradient(group, d_logits, tile);
       if (gradients.d_hidden_states != nullptr) {
@@ -258,10 +258,9 @@ struct LinearCrossEntropyChunk {
     }
   }
 
-  // (kGroup, width) as the left operand; float32 in the block's place.
-  const Op* logits_gradient(int64_t group, float* factors, Op* buffer) const {
-    float* const block = memory.block + group * kGroup * width;
-    Op* const d_logits = sizeof(Op) == 4 ? reinterpret_cast<Op*>(block) : buffer;
+  // (kGroup, width) as the left operand.
+  void logits_gradient(int64_t group, float* factors, Op* d_logits) const {
+    const float* const block = memory.block + group * kGroup * width;
     for (int64_t r = 0; r < width; r += kLanes) {
       const Vec largest = load(memory.largest + group * width + r);
       store(factors + r, load(memory.scale + r) * exp_vec(largest - load(memory.peak + r)));
@@ -279,7 +278,6 @@ struct LinearCrossEntropyChunk {
         store_first(d_logits + place * width + r, broadcast(memory.label_gradient[r]), 1);
       }
     }
-    return d_logits;
   }
 
   void bias_gradient(int64_t group, const Op* d_logits) const {

@@ -70,7 +70,8 @@ void run(const LinearCrossEntropyInputs<T>& in, const LinearCrossEntropyForward<
     for_each(sizes.groups, [&](int64_t group) { chunk.logits(group); });
     for (int64_t r = 0; r < chunk.width; r += kLanes) chunk.finish_rows(r, results);
     if (!gradients.wanted()) continue;
-    for_each(sizes.slots, [&](int64_t slot) { chunk.gradient(slot); });
+    // From the last on: its logits were made last, and are still in the cache.
+    for_each(sizes.slots, [&](int64_t task) { chunk.gradient(sizes.slots - 1 - task); });
     if (gradients.d_hidden_states != nullptr) {
       constexpr int64_t kTaskRows = 32;
       for_each(ceil_div(count, kTaskRows), [&](int64_t task) {
