@@ -5,9 +5,9 @@ from kerasllm.layers.dense import Dense
 from kerasllm.layers.dropout import Dropout
 from kerasllm.layers.embedding import Embedding
 from kerasllm.layers.gated_dense import GatedDense
+from kerasllm.layers.group_query_attention import GroupQueryAttention
 from kerasllm.layers.layer_normalization import LayerNormalization
 from kerasllm.layers.linear_cross_entropy import LinearCrossEntropy
-from kerasllm.layers.group_query_attention import GroupQueryAttention
 from kerasllm.layers.lstm import LSTM
 from kerasllm.layers.multi_head_attention import MultiHeadAttention
 from kerasllm.layers.pooling import MaskedMaxPooling1D, MaskedMeanPooling1D
@@ -25,18 +25,16 @@ __all__ = [
     "Dropout",
     "Embedding",
     "GatedDense",
+    "GroupQueryAttention",
     "LayerNormalization",
     "LinearCrossEntropy",
     "MaskedMaxPooling1D",
     "MaskedMeanPooling1D",
+    "MultiHeadAttention",
     "RMSNormalization",
     "RotaryEmbedding",
     "SinePositionEncoding",
     "TokenAndPositionEmbedding",
     "TransformerDecoderBlock",
     "TransformerEncoderBlock",
-    "GroupQueryAttention",
-    "MaskedMaxPooling1D",
-    "MaskedMeanPooling1D",
-    "MultiHeadAttention",
 ]
