@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from kerasllm.ops.dispatch import served
+from kerasllm.ops.dispatch import why_not_served
 from kerasllm.ops.gelu import gelu, kind_of
 
 
@@ -35,8 +35,13 @@ class Dense(keras.layers.Dense):
     """
 
     def call(self, inputs, training=None):
-        kind = kind_of(self.activation)
-        if kind is None or not served("gelu", self.compute_dtype):
+        if self.why_not_fused():
             return super().call(inputs, training=training)
         products = ops.matmul(inputs, self.kernel)
-        return gelu(products, self.bias, kind=kind)
+        return gelu(products, self.bias, kind=kind_of(self.activation))
+
+    def why_not_fused(self):
+        """Why Keras's own code runs, as a sentence; None where the op serves."""
+        if kind_of(self.activation) is None:
+            return "its activation is none of gelu, silu, relu"
+        return why_not_served("gelu", self.compute_dtype)

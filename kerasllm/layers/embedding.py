@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from kerasllm.ops.dispatch import served
+from kerasllm.ops.dispatch import why_not_served
 from kerasllm.ops.embedding import embedding
 
 
@@ -57,11 +57,17 @@ class Embedding(keras.layers.Embedding):
         return super().quantize(mode, type_check=type_check, config=config)
 
     def _fused(self, inputs):
-        """Whether the op computes what this configuration asks for."""
-        if self.quantization_mode or self.lora_enabled:
-            return False
-        if not served("embedding", self.variable_dtype):
+        """Whether the op computes what this call asks for."""
+        if self.why_not_fused():
             return False
         import tensorflow as tf
 
         return tf.is_tensor(inputs) and not isinstance(inputs, (tf.SparseTensor, tf.RaggedTensor))
+
+    def why_not_fused(self):
+        """Why Keras's own lookup runs, as a sentence; None where the op serves."""
+        if self.quantization_mode:
+            return "its table is quantized"
+        if self.lora_enabled:
+            return "LoRA is enabled"
+        return why_not_served("embedding", self.variable_dtype)

@@ -4,7 +4,7 @@ import keras
 from keras import ops
 
 from kerasllm.layers.fused_attention import fused_attention
-from kerasllm.ops.attention import attention_served
+from kerasllm.ops.attention import why_attention_not_served
 
 
 @keras.saving.register_keras_serializable(package="kerasllm")
@@ -94,11 +94,17 @@ class GroupQueryAttention(keras.layers.GroupQueryAttention):
         return self._output_dense(outputs)
 
     def _fused(self, query, attention_mask):
-        """Whether the op computes what this configuration asks for."""
-        if type(self)._compute_attention is not keras.layers.GroupQueryAttention._compute_attention:
-            return False  # a subclass has an attention of its own
+        """Whether the op computes what this call asks for."""
         if len(query.shape) != 3:
             return False
         if attention_mask is not None and len(attention_mask.shape) > 4:
             return False
-        return not self._flash_attention and attention_served(self.compute_dtype, self.head_dim)
+        return self.why_not_fused() is None
+
+    def why_not_fused(self):
+        """Why Keras's own attention runs, as a sentence; None where the op serves."""
+        if type(self)._compute_attention is not keras.layers.GroupQueryAttention._compute_attention:
+            return "it has an attention of its own"
+        if self._flash_attention:
+            return "flash_attention is True"
+        return why_attention_not_served(self.compute_dtype, self.head_dim)

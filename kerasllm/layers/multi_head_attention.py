@@ -4,7 +4,7 @@ import keras
 from keras import ops
 
 from kerasllm.layers.fused_attention import fused_attention
-from kerasllm.ops.attention import attention_served
+from kerasllm.ops.attention import why_attention_not_served
 
 
 @keras.saving.register_keras_serializable(package="kerasllm")
@@ -106,13 +106,19 @@ class MultiHeadAttention(keras.layers.MultiHeadAttention):
         return outputs
 
     def _fused(self, query, attention_mask):
-        """Whether the op computes what this configuration asks for."""
-        if type(self)._compute_attention is not keras.layers.MultiHeadAttention._compute_attention:
-            return False  # a subclass has an attention of its own
+        """Whether the op computes what this call asks for."""
         if len(query.shape) != 3 or tuple(self._attention_axes) != (1,):
             return False
         if attention_mask is not None and len(attention_mask.shape) > 4:
             return False
-        return not self._flash_attention and attention_served(
-            self.compute_dtype, self._key_dim, self._value_dim
-        )
+        return self.why_not_fused() is None
+
+    def why_not_fused(self):
+        """Why Keras's own attention runs, as a sentence; None where the op serves."""
+        if type(self)._compute_attention is not keras.layers.MultiHeadAttention._compute_attention:
+            return "it has an attention of its own"
+        if self._attention_axes is not None and tuple(self._attention_axes) != (1,):
+            return "it attends over other axes than the second"
+        if self._flash_attention:
+            return "flash_attention is True"
+        return why_attention_not_served(self.compute_dtype, self._key_dim, self._value_dim)

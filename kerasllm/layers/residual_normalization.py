@@ -2,7 +2,7 @@
 
 import keras
 
-from kerasllm.ops.dispatch import served
+from kerasllm.ops.dispatch import served, why_not_served
 from kerasllm.ops.dropout import dropout
 from kerasllm.ops.layer_norm import layer_norm
 
@@ -19,9 +19,8 @@ class ResidualNormalization:
         raise NotImplementedError
 
     def call(self, inputs, residual=None, dropout_rate=0.0, seed=None, return_sum=True):
-        arguments = self.op_arguments()
         if (
-            arguments is None
+            self.why_not_fused()
             or list(self.axis) not in ([-1], [len(inputs.shape) - 1])
             or not served("layer_norm", inputs.dtype)
             or (residual is not None and residual.dtype != inputs.dtype)
@@ -33,11 +32,20 @@ class ResidualNormalization:
             dropout_rate=dropout_rate,
             seed=seed,
             return_sum=return_sum,
-            **arguments,
+            **self.op_arguments(),
         )
         if residual is None or not return_sum:
             return keras.ops.cast(result, self.compute_dtype)
         return keras.ops.cast(result[0], self.compute_dtype), result[1]
+
+    def why_not_fused(self):
+        """Why Keras's own code runs, as a sentence; None where the op serves, if the axis is the
+        last."""
+        if self.op_arguments() is None:
+            return "it has rms_scaling"
+        if len(self.axis) > 1:
+            return "it normalises several axes"
+        return why_not_served("layer_norm", self.compute_dtype)
 
     def _call_keras(self, inputs, residual, dropout_rate, seed, return_sum):
         total = dropout(inputs, dropout_rate, seed)

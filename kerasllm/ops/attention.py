@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from kerasllm.ops.dispatch import served
+from kerasllm.ops.dispatch import why_not_served
 from kerasllm.ops.random import dropout_factors
 
 # The largest head_dim and value_dim that the fused op takes.
@@ -84,7 +84,14 @@ def attention(
 
 def attention_served(dtype, *dims):
     """Whether the fused op takes this dtype, and heads of these dims, here."""
-    return max(dims) <= MAX_HEAD_DIM and served("attention", dtype)
+    return why_attention_not_served(dtype, *dims) is None
+
+
+def why_attention_not_served(dtype, *dims):
+    """Why it does not, as a sentence; None where it does."""
+    if max(dims) > MAX_HEAD_DIM:
+        return f"its heads have {max(dims)} features; the op takes up to {MAX_HEAD_DIM}"
+    return why_not_served("attention", dtype)
 
 
 def composed_attention(
