@@ -8,7 +8,7 @@ from kerasllm.ops.attention import attention_served
 
 
 @keras.saving.register_keras_serializable(package="kerasllm")
-class GroupQueryAttention(keras.layers.GroupQueryAttention):
+class GroupedQueryAttention(keras.layers.GroupQueryAttention):
     """Grouped-query attention (Ainslie et al., GQA: Training Generalized Multi-Query Transformer
     Models from Multi-Head Checkpoints, 2023): `keras.layers.GroupQueryAttention` without the matrix
     of attention scores and without repeated keys and values.
@@ -102,3 +102,8 @@ class GroupQueryAttention(keras.layers.GroupQueryAttention):
         if attention_mask is not None and len(attention_mask.shape) > 4:
             return False
         return not self._flash_attention and attention_served(self.compute_dtype, self.head_dim)
+
+
+# Keras's public name of the class, which is GroupedQueryAttention there too: weights files name
+# layers by it.
+GroupQueryAttention = GroupedQueryAttention
