@@ -21,6 +21,8 @@ BENCHMARKS = {
     "linear_cross_entropy": "a language model's last layer and its loss, against Dense and Keras's",
     "lstm": "the LSTM layer and the classifier around it, against keras.layers.LSTM",
     "transformer": "the transformer classifier, against the same of stock Keras layers",
+    "attention": "attention forward and backward, against keras.ops.dot_product_attention",
+    "lstm": "the LSTM layer and the classifier around it, against keras.layers.LSTM",
 }
 
 

@@ -65,7 +65,8 @@ def accelerate(model, undo=False):
 
     Layers of Keras become their fused subclasses, wherever they lie in the model. Weights, names,
     the graph and the optimizer's state stay as they are, results agree within the rounding of the
-    dtype. Random numbers of dropout are others. A saved model names the fused classes from then on,
+    dtype. Random numbers of dropout are others, and so is the attention of a query that may see no
+    key, as those at padding are: zeros, where Keras gives the mean of all values. A saved model names the fused classes from then on,
     so `import kerasllm` must come before it is loaded.
 
     Examples:

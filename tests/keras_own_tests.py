@@ -17,9 +17,19 @@ def collect(*modules):
     return parameters
 
 
+class _Result(unittest.TestResult):
+    """Counts pytest.skip() in a test method as skipped, not as an error."""
+
+    def addError(self, test, err):
+        if issubclass(err[0], pytest.skip.Exception):
+            self.addSkip(test, str(err[1]))
+        else:
+            super().addError(test, err)
+
+
 def run(case_class, method):
     """Runs one test method; fails with its trace."""
-    result = unittest.TestResult()
+    result = _Result()
     case_class(method).run(result)
     assert result.testsRun == 1
     for _, trace in result.errors + result.failures:

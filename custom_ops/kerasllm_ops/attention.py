@@ -88,7 +88,7 @@ def attention(
         query_mask=tf.zeros((0, 0), tf.bool) if query_mask is None else query_mask,
         seed=tf.zeros((2,), tf.int32) if seed is None else seed,
         scale=scale,
-        causal=causal,
+        causal=bool(causal),
         window=window or 0,
         soft_cap=soft_cap or 0.0,
         dropout_rate=dropout_rate,

@@ -8,7 +8,7 @@ from kerasllm.ops.attention import why_attention_not_served
 
 
 @keras.saving.register_keras_serializable(package="kerasllm")
-class GroupQueryAttention(keras.layers.GroupQueryAttention):
+class GroupedQueryAttention(keras.layers.GroupQueryAttention):
     """Grouped-query attention (Ainslie et al., GQA: Training Generalized Multi-Query Transformer
     Models from Multi-Head Checkpoints, 2023): `keras.layers.GroupQueryAttention` without the matrix
     of attention scores and without repeated keys and values.
@@ -108,3 +108,8 @@ class GroupQueryAttention(keras.layers.GroupQueryAttention):
         if self._flash_attention:
             return "flash_attention is True"
         return why_attention_not_served(self.compute_dtype, self.head_dim)
+
+
+# Keras's public name of the class, which is GroupedQueryAttention there too: weights files name
+# layers by it.
+GroupQueryAttention = GroupedQueryAttention
