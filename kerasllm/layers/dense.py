@@ -40,3 +40,7 @@ class Dense(keras.layers.Dense):
             return super().call(inputs, training=training)
         products = ops.matmul(inputs, self.kernel)
         return gelu(products, self.bias, kind=kind)
+
+    def quantize(self, mode=None, type_check=True, **kwargs):
+        # Keras quantises no subclasses, as they may compute something else; this one does not.
+        super().quantize(mode, type_check=type_check and type(self) is not Dense, **kwargs)
