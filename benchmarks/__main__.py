@@ -15,14 +15,13 @@ from kerasllm.files import atomic_write
 BENCHMARKS = {
     "accelerate": "a KerasHub BERT before and after kerasllm.accelerate",
     "adamw": "a step of Adam over a model's variables, against keras.optimizers.Adam",
+    "attention": "attention forward and backward, against keras.ops.dot_product_attention",
     "embedding": "the embedding layer, forward and backward, against keras.layers.Embedding",
     "gelu": "bias and activation, against keras.activations.gelu and silu behind an addition",
     "layer_norm": "residual sum and normalisation, against keras.layers.LayerNormalization",
     "linear_cross_entropy": "a language model's last layer and its loss, against Dense and Keras's",
     "lstm": "the LSTM layer and the classifier around it, against keras.layers.LSTM",
     "transformer": "the transformer classifier, against the same of stock Keras layers",
-    "attention": "attention forward and backward, against keras.ops.dot_product_attention",
-    "lstm": "the LSTM layer and the classifier around it, against keras.layers.LSTM",
 }
 
 

@@ -45,3 +45,7 @@ class Dense(keras.layers.Dense):
         if kind_of(self.activation) is None:
             return "its activation is none of gelu, silu, relu"
         return why_not_served("gelu", self.compute_dtype)
+
+    def quantize(self, mode=None, type_check=True, **kwargs):
+        # Keras quantises no subclasses, as they may compute something else; this one does not.
+        super().quantize(mode, type_check=type_check and type(self) is not Dense, **kwargs)

@@ -1,5 +1,7 @@
 """A bias and an activation in one pass, on any backend."""
 
+import math
+
 import keras
 from keras import backend, ops
 
@@ -43,10 +45,19 @@ def composed_gelu(inputs, bias=None, kind="erf", gated=False):
         values = values + ops.cast(bias, dtype)
     if gated:
         gate, value = ops.split(values, 2, axis=-1)
-        outputs = _ACTIVATIONS[kind](gate) * value
+        outputs = _composed_activation(gate, kind) * value
     else:
-        outputs = _ACTIVATIONS[kind](values)
+        outputs = _composed_activation(values, kind)
     return ops.cast(outputs, inputs.dtype)
+
+
+def _composed_activation(x, kind):
+    # Not keras.activations.gelu: on TensorFlow its constants are float32, whatever x is.
+    if kind == "erf":
+        return 0.5 * x * (1 + ops.erf(x * math.sqrt(0.5)))
+    if kind == "tanh":
+        return 0.5 * x * (1 + ops.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x * x * x)))
+    return {"silu": ops.silu, "relu": ops.relu}[kind](x)
 
 
 @keras.saving.register_keras_serializable(package="kerasllm")

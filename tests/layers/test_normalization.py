@@ -45,6 +45,8 @@ def as_numpy(tensor):
 @pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16", "bfloat16", "float16", "float64"])
 @pytest.mark.parametrize("axis", [-1, 2, 1, (1, 2)])
 def test_the_same_as_keras(name, policy, axis):
+    if name == "RMSNormalization" and axis == 1:
+        pytest.skip("Keras's own does not broadcast its scale over another axis than the last")
     stock, ours, inputs = pair(name, (3, 5, 37), axis=axis, dtype=policy)
     found, expected = ours(inputs), stock(inputs)
     assert found.dtype == expected.dtype
@@ -56,6 +58,8 @@ def test_the_same_as_keras(name, policy, axis):
 @pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16", "float64"])
 @pytest.mark.parametrize("axis", [-1, 1])
 def test_a_residual_and_dropout(name, policy, axis):
+    if name == "RMSNormalization" and axis == 1:
+        axis = (1, 2)
     stock, ours, inputs = pair(name, (3, 5, 37), axis=axis, dtype=policy)
     residual = np.random.default_rng(1).normal(size=inputs.shape).astype("float32")
     outputs, total = ours(inputs, residual=residual)

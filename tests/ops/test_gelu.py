@@ -45,11 +45,12 @@ def test_composed_is_the_formula(kind):
 
 def results_and_gradients(function, tensors, kind, gated):
     inputs, bias = tensors
+    watched = [t for t in tensors if t is not None]
     with tf.GradientTape() as tape:
-        tape.watch(tensors)
+        tape.watch(watched)
         outputs = function(inputs, bias, kind, gated)
-        loss = tf.reduce_sum(tf.sin(outputs))
-    return [outputs, *tape.gradient(loss, [t for t in tensors if t is not None])]
+        loss = tf.reduce_sum(tf.square(outputs))
+    return [outputs, *tape.gradient(loss, watched)]
 
 
 @needs_native
@@ -64,7 +65,7 @@ def test_fused_is_composed(shape, with_bias, gated, kind):
     fused = results_and_gradients(gelu, tensors, kind, gated)
     composed = results_and_gradients(composed_gelu, exact, kind, gated)
     for mine, other in zip(fused, composed, strict=True):
-        np.testing.assert_allclose(mine, other, rtol=1e-4, atol=3e-5)
+        np.testing.assert_allclose(mine, other, rtol=1e-4, atol=1e-4)
 
 
 @needs_native

@@ -50,11 +50,11 @@ def test_composed_gradients_by_finite_differences(rms):
 
 def results_and_gradients(function, tensors, **options):
     inputs, residual, gamma, beta = tensors
-    with tf.GradientTape() as tape:
-        tape.watch(tensors)
-        results = tf.nest.flatten(function(inputs, gamma, beta, residual=residual, **options))
-        loss = tf.add_n([tf.reduce_sum(tf.sin(r)) for r in results])
     watched = [t for t in tensors if t is not None]
+    with tf.GradientTape() as tape:
+        tape.watch(watched)
+        results = tf.nest.flatten(function(inputs, gamma, beta, residual=residual, **options))
+        loss = tf.add_n([tf.reduce_sum(tf.square(r)) for r in results])
     return [*results, *tape.gradient(loss, watched)]
 
 
@@ -76,7 +76,7 @@ def test_fused_is_composed(shape, options, absent):
     fused = results_and_gradients(layer_norm, tensors, epsilon=1e-3, **options)
     composed = results_and_gradients(composed_layer_norm, exact, epsilon=1e-3, **options)
     for mine, other in zip(fused, composed, strict=True):
-        np.testing.assert_allclose(mine, other, rtol=1e-4, atol=3e-5)
+        np.testing.assert_allclose(mine, other, rtol=1e-4, atol=1e-4)
 
 
 @needs_native

@@ -50,21 +50,6 @@ typename ComputeType<T>::type* data_of(tensorflow::Tensor* tensor) {
   return reinterpret_cast<typename ComputeType<T>::type*>(tensor->flat<T>().data());
 }
 
-// Allocates output `index`, or lets it take over the memory of the first of the inputs `candidates`
-// that has its size and that nobody else needs any more.
-inline absl::Status allocate_output(tensorflow::OpKernelContext* context,
-                                    tensorflow::gtl::ArraySlice<int> candidates, int index,
-                                    const tensorflow::TensorShape& shape,
-                                    tensorflow::Tensor** output) {
-  int forwarded = -1;
-  TF_RETURN_IF_ERROR(
-      context->forward_input_or_allocate_output(candidates, index, shape, output, &forwarded));
-  if (forwarded < 0) {
-    prefer_huge_pages((*output)->data(), static_cast<int64_t>((*output)->TotalBytes()));
-  }
-  return absl::OkStatus();
-}
-
 inline absl::Status expect_shape(const char* op, const char* name, const tensorflow::Tensor& tensor,
                                  const tensorflow::TensorShape& expected) {
   if (tensor.shape() == expected) return absl::OkStatus();

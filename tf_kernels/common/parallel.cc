@@ -1,9 +1,5 @@
 #include "common/parallel.h"
 
-#ifdef __linux__
-#include <sys/mman.h>
-#endif
-
 #include <atomic>
 #include <condition_variable>
 #include <cstdlib>
@@ -69,19 +65,6 @@ void* Scratch::take(int64_t size_bytes) {
   char* const piece = next_;
   next_ += rounded(size_bytes);
   return piece;
-}
-
-void prefer_huge_pages(void* data, int64_t size_bytes) {
-#ifdef MADV_HUGEPAGE
-  constexpr uintptr_t kHugePage = uintptr_t{2} << 20;
-  const uintptr_t begin = reinterpret_cast<uintptr_t>(data);
-  const uintptr_t first = (begin + kHugePage - 1) / kHugePage * kHugePage;
-  const uintptr_t end = (begin + static_cast<uintptr_t>(size_bytes)) / kHugePage * kHugePage;
-  if (first < end) madvise(reinterpret_cast<void*>(first), end - first, MADV_HUGEPAGE);
-#else
-  (void)data;
-  (void)size_bytes;
-#endif
 }
 
 }  // namespace kerasllm

@@ -63,10 +63,6 @@ class Scratch {
   char* next_;
 };
 
-// Asks the system to back fresh memory with huge pages, where it lets programs ask. A large result
-// is written once: with small pages, most of that time goes into page faults, one for every 4 KB.
-void prefer_huge_pages(void* data, int64_t size_bytes);
-
 }  // namespace kerasllm
 
 #endif  // KERASLLM_COMMON_PARALLEL_H_

@@ -62,7 +62,7 @@ class GeluOp : public GeluBase {
     GeluForward<typename ComputeType<T>::type> args = {
         shape, data_of<T>(context->input(0)), optional_data<float>(context->input(1)), nullptr};
     Tensor* outputs;
-    OP_REQUIRES_OK(context, allocate_output(context, {0}, 0, whole, &outputs));
+    OP_REQUIRES_OK(context, context->forward_input_or_allocate_output({0}, 0, whole, &outputs));
     args.outputs = data_of<T>(outputs);
     TensorflowParallel parallel(context);
     gelu_forward(args, parallel);
@@ -89,7 +89,8 @@ class GeluGradOp : public GeluBase {
                                                         /*d_inputs=*/nullptr,
                                                         /*d_bias=*/nullptr};
     Tensor *d_inputs, *d_bias;
-    OP_REQUIRES_OK(context, allocate_output(context, {2, 0}, 0, inputs.shape(), &d_inputs));
+    OP_REQUIRES_OK(context,
+                   context->forward_input_or_allocate_output({2, 0}, 0, inputs.shape(), &d_inputs));
     OP_REQUIRES_OK(context, context->allocate_output(1, bias.shape(), &d_bias));
     args.d_inputs = data_of<T>(d_inputs);
     args.d_bias = optional_data<float>(d_bias, !is_absent(bias));

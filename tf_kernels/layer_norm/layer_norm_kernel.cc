@@ -59,9 +59,9 @@ class LayerNormOp : public LayerNormBase {
     const auto* const from = data_of<T>(inputs);
     const auto* const added = optional_data<T>(residual);
     Tensor *outputs, *sum, *mean, *reciprocal_deviation;
-    OP_REQUIRES_OK(context, allocate_output(context, {0}, 0, whole, &outputs));
+    OP_REQUIRES_OK(context, context->forward_input_or_allocate_output({0}, 0, whole, &outputs));
     if (keeps_sum) {
-      OP_REQUIRES_OK(context, allocate_output(context, {1}, 1, whole, &sum));
+      OP_REQUIRES_OK(context, context->forward_input_or_allocate_output({1}, 1, whole, &sum));
     } else {
       OP_REQUIRES_OK(context, context->allocate_output(1, TensorShape({0}), &sum));
     }
@@ -118,9 +118,11 @@ class LayerNormGradOp : public LayerNormBase {
                                                              /*d_gamma=*/nullptr,
                                                              /*d_beta=*/nullptr};
     Tensor *d_inputs, *d_residual, *d_gamma, *d_beta;
-    OP_REQUIRES_OK(context, allocate_output(context, {4, 5, 0}, 0, whole, &d_inputs));
+    OP_REQUIRES_OK(context,
+                   context->forward_input_or_allocate_output({4, 5, 0}, 0, whole, &d_inputs));
     if (drops) {
-      OP_REQUIRES_OK(context, allocate_output(context, {5, 0}, 1, whole, &d_residual));
+      OP_REQUIRES_OK(context,
+                     context->forward_input_or_allocate_output({5, 0}, 1, whole, &d_residual));
     } else {
       OP_REQUIRES_OK(context, context->allocate_output(1, TensorShape({0}), &d_residual));
     }
