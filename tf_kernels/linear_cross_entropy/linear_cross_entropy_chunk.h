@@ -31,7 +31,6 @@ struct LinearCrossEntropyGradients {
 template <class T>
 struct LinearCrossEntropyMemory {
   using Op = Operand<T>;
-  Op* kernel_panels;  // the kernel for the hidden states' gradient, group by group
   Op* row_panels;     // hidden states, transposed, for the logits
   Op* column_panels;  // hidden states for the kernel's gradient
   float* block;       // (groups, kGroup, rows); null without gradients
@@ -58,7 +57,6 @@ struct LinearCrossEntropyMemory {
     };
     const int64_t rows = sizes.chunk_rows, kept = gradients ? 1 : 0;
     const int64_t per_group = sizes.groups * rows;
-    take(&kernel_panels, kept * sizes.groups * kGroup * sizes.column_panels * kPanel);
     take(&row_panels, rows * sizes.depth);
     take(&column_panels, kept * rows * sizes.column_panels * kPanel);
     take(&block, kept * per_group * kGroup);
@@ -69,19 +67,6 @@ struct LinearCrossEntropyMemory {
     return bytes;
   }
 };
-
-// The kernel's rows of one group, for the hidden states' gradient of all chunks.
-template <class T>
-inline void pack_group(const LinearCrossEntropyInputs<T>& in,
-                       const LinearCrossEntropySizes<T>& sizes, int64_t group,
-                       const LinearCrossEntropyMemory<T>& memory) {
-  const int64_t begin = group * kGroup, size = min_of(kGroup, in.vocabulary - begin);
-  const auto row_at = [&](int64_t k) {
-    return k < size ? in.kernel + (begin + k) * in.dim : nullptr;
-  };
-  pack_columns<T>(row_at, in.dim, padded_depth<Operand<T>>(size),
-                  memory.kernel_panels + begin * sizes.column_panels * kPanel);
-}
 
 template <class T>
 struct LinearCrossEntropyChunk {
@@ -239,11 +224,13 @@ struct LinearCrossEntropyChunk {
     if (gradients.d_hidden_states != nullptr) __builtin_memset(partial, 0, partial_size * 4);
     const int64_t factors_bytes = width * sizeof(float);
     const int64_t tile_bytes = kGroup * kPanel * sizeof(float);
+    const int64_t panels_bytes = kGroup * sizes.column_panels * kPanel * sizeof(Op);
     const int64_t rows_bytes = kGroup * width * sizeof(Op);
     const int64_t left_bytes =
         sizeof(Op) == 4 ? 0 : TransposedBlock<Op>::left_size(width) * sizeof(Op);
-    Scratch scratch(factors_bytes + tile_bytes + rows_bytes + left_bytes + 4 * 64);
+    Scratch scratch(factors_bytes + panels_bytes + tile_bytes + rows_bytes + left_bytes + 5 * 64);
     auto* const factors = static_cast<float*>(scratch.take(factors_bytes));
+    auto* const panels = static_cast<Op*>(scratch.take(panels_bytes));
     auto* const tile = static_cast<float*>(scratch.take(tile_bytes));
     auto* const d_logits = static_cast<Op*>(scratch.take(rows_bytes));
     auto* const left_buffer = static_cast<Op*>(scratch.take(left_bytes));
@@ -253,7 +240,7 @@ struct LinearCrossEntropyChunk {
       if (gradients.d_bias != nullptr) bias_gradient(group, d_logits);
       if (gradients.d_kernel != nullptr) kernel_gradient(group, d_logits, tile);
       if (gradients.d_hidden_states != nullptr) {
-        add_hidden_gradient(group, transposed(group, d_logits, left_buffer), partial);
+        add_hidden_gradient(group, transposed(group, d_logits, left_buffer), panels, partial);
       }
     }
   }
@@ -324,9 +311,13 @@ struct LinearCrossEntropyChunk {
     return left;
   }
 
-  void add_hidden_gradient(int64_t group, const Op* left, float* partial) const {
-    const int64_t depth = padded_depth<Op>(group_size(group));
-    const Op* const panels = memory.kernel_panels + group * kGroup * sizes.column_panels * kPanel;
+  // The kernel is packed for each chunk again: that takes 2% of the product's time, and all of it
+  // packed would be one more array of its size that wants a place in the cache.
+  void add_hidden_gradient(int64_t group, const Op* left, Op* panels, float* partial) const {
+    const int64_t size = group_size(group), depth = padded_depth<Op>(size);
+    const T* const kernel = in.kernel + group * kGroup * in.dim;
+    const auto row_at = [&](int64_t k) { return k < size ? kernel + k * in.dim : nullptr; };
+    pack_columns<T>(row_at, in.dim, depth, panels);
     for (int64_t p = 0; p < sizes.column_panels; ++p) {
       transposed_product(left, width, depth, panels + p * depth * kPanel,
                          partial + p * width * kPanel);

@@ -52,9 +52,6 @@ void run(const LinearCrossEntropyInputs<T>& in, const LinearCrossEntropyForward<
   const auto for_each = [&](int64_t tasks, const auto& body) {
     for_each_task(parallel, sizes.threads_pay, tasks, body);
   };
-  if (gradients.d_hidden_states != nullptr) {
-    for_each(sizes.groups, [&](int64_t group) { pack_group(in, sizes, group, memory); });
-  }
   for (int64_t begin = 0; begin < active_rows; begin += sizes.chunk_rows) {
     const int64_t count = min_of(sizes.chunk_rows, active_rows - begin);
     const LinearCrossEntropyChunk<T> chunk = {in,
