@@ -162,6 +162,8 @@ def _check(vocabulary_size, num_classes, hidden_dim, num_heads, pooling):
     if num_classes < 2:
         raise ValueError(f"num_classes is {num_classes}; a classifier needs at least 2.")
     if hidden_dim % num_heads:
-        raise ValueError(f"hidden_dim is {hidden_dim}, which num_heads={num_heads} does not divide.")
+        raise ValueError(
+            f"hidden_dim is {hidden_dim}, which num_heads={num_heads} does not divide."
+        )
     if pooling not in POOLINGS:
         raise ValueError(f"pooling is {pooling!r}; expected one of {', '.join(POOLINGS)}.")
