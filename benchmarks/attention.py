@@ -85,7 +85,8 @@ def variants(sizes, seen, dtype):
 
 
 def check_equality(functions, inputs, dtype):
-    """The thing timed is the thing checked: outputs and gradients agree within the dtype's error."""
+    """The thing timed is the thing checked: outputs and gradients agree within the dtype's
+    error."""
     limit = 1e-4 if dtype == "float32" else 0.1
     results = {name: both(*inputs) for name, (_, both) in functions.items()}
     reference = next(iter(results.values()))
@@ -95,6 +96,10 @@ def check_equality(functions, inputs, dtype):
             difference = np.abs(mine - other).max() / max(1.0, np.abs(other).max())
             if not difference <= limit:
                 raise AssertionError(f"{name} differs from stock by {difference}, limit {limit}")
+
+
+def call(function, inputs):
+    return lambda: tf.nest.flatten(function(*inputs))[0].numpy()
 
 
 def measure_shape(sizes, seen, repeats):
@@ -109,10 +114,8 @@ def measure_shape(sizes, seen, repeats):
         baseline = next(iter(functions))
         dtypes = dict.fromkeys(functions, dtype)
         for work, index, factor in [("forward", 0, 1), ("forward+backward", 1, 3.5)]:
-            calls = {
-                name: lambda f=pair[index]: f(*inputs[: 3 + index])[0].numpy()
-                for name, pair in functions.items()
-            }
+            tensors = inputs[: 3 + index]
+            calls = {name: call(pair[index], tensors) for name, pair in functions.items()}
             times = measure.interleave(calls, repeats)
             rows += measure.rows(work, shape, times, dtypes, baseline, factor * flops)
     return rows

@@ -137,33 +137,38 @@ std::vector<float> dropout_factors(const AttentionShape& s, const Dropout& rate)
 }
 
 template <class T>
-void check(Isa isa, const Case& c, const char* type, double tolerance) {
-  override_isa(isa);
+AttentionReference reference_of(const Case& c) {
   const AttentionShape& s = c.shape;
+  const Tensors<T> t(c);
+  const std::vector<float> factors = dropout_factors(s, t.options.dropout);
+  return reference_attention(
+      s, t.options, t.query.values(), t.key.values(), t.value.values(), t.d_outputs.values(),
+      [&](int64_t b, int64_t h, int64_t i, int64_t j) { return t.mask_value(b, h, i, j); },
+      [&](int64_t row, int64_t column) { return factors[row * s.key_length + column]; });
+}
+
+template <class T>
+void check(Isa isa, const Case& c, const AttentionReference& reference, const char* type,
+           double tolerance) {
+  override_isa(isa);
   Tensors<T> one(c), again(c);
   Serial serial;
-  one.run(s, serial);
+  one.run(c.shape, serial);
   Threads three(3);
-  again.run(s, three);
-  const std::vector<float> factors = dropout_factors(s, one.options.dropout);
-  const AttentionReference reference = reference_attention(
-      s, one.options, one.query.values(), one.key.values(), one.value.values(),
-      one.d_outputs.values(),
-      [&](int64_t b, int64_t h, int64_t i, int64_t j) { return one.mask_value(b, h, i, j); },
-      [&](int64_t row, int64_t column) { return factors[row * s.key_length + column]; });
+  again.run(c.shape, three);
   const auto compare = [&](const char* name, auto& mine, auto& other,
-                           const std::vector<double>& expected, double limit) {
+                           const std::vector<double>& expected) {
     const std::string what = std::string(name) + " " + c.text(isa, type);
     const double error = mine.error(expected);
-    expect(error <= limit * std::max(1.0, largest(expected)),
+    expect(error <= tolerance * std::max(1.0, largest(expected)),
            what + " error " + std::to_string(error));
     expect(mine.guards_intact(), what + " wrote outside its buffer");
     expect(mine.same_bits(other), what + " differs by threads");
   };
-  compare("outputs", one.outputs, again.outputs, reference.outputs, tolerance);
-  compare("d_query", one.d_query, again.d_query, reference.d_query, tolerance);
-  compare("d_key", one.d_key, again.d_key, reference.d_key, tolerance);
-  compare("d_value", one.d_value, again.d_value, reference.d_value, tolerance);
+  compare("outputs", one.outputs, again.outputs, reference.outputs);
+  compare("d_query", one.d_query, again.d_query, reference.d_query);
+  compare("d_key", one.d_key, again.d_key, reference.d_key);
+  compare("d_value", one.d_value, again.d_value, reference.d_value);
   for (int64_t i = 0; i < one.log_sum_exp.size(); ++i) {
     const double mine = one.log_sum_exp[i], expected = reference.log_sum_exp[i];
     expect(mine == expected || std::fabs(mine - expected) <= 1e-5 * (1.0 + std::fabs(expected)),
@@ -218,11 +223,17 @@ std::vector<Case> cases() {
 }
 
 int run_all() {
+  const std::vector<Case> all = cases();
+  std::vector<AttentionReference> float32, bfloat16s;
+  for (const Case& c : all) {
+    float32.push_back(reference_of<float>(c));
+    bfloat16s.push_back(reference_of<bfloat16>(c));
+  }
   int number = 0;
   for_each_isa([&](Isa isa) {
-    for (const Case& c : cases()) {
-      check<float>(isa, c, "float32", 1e-5);
-      check<bfloat16>(isa, c, "bfloat16", 3e-2);
+    for (size_t i = 0; i < all.size(); ++i) {
+      check<float>(isa, all[i], float32[i], "float32", 1e-5);
+      check<bfloat16>(isa, all[i], bfloat16s[i], "bfloat16", 3e-2);
       number += 2;
     }
   });
