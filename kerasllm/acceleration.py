@@ -66,8 +66,8 @@ def accelerate(model, undo=False):
     Layers of Keras become their fused subclasses, wherever they lie in the model. Weights, names,
     the graph and the optimizer's state stay as they are, results agree within the rounding of the
     dtype. Random numbers of dropout are others, and so is the attention of a query that may see no
-    key, as those at padding are: zeros, where Keras gives the mean of all values. A saved model names the fused classes from then on,
-    so `import kerasllm` must come before it is loaded.
+    key, as those at padding are: zeros, where Keras gives the mean of all values. A saved model
+    names the fused classes from then on, so `import kerasllm` must come before it is loaded.
 
     Examples:
 
@@ -101,7 +101,7 @@ def _walk(layer, path, change, report, seen):
     children = list(layer._layers)
     if type(layer) in REPLACEMENTS or type(layer) in ORIGINALS or not children:
         report.append(change(path, layer))
-        if report[-1].replaced or type(layer) in REPLACEMENTS and change is _restore:
+        if report[-1].replaced or (type(layer) in REPLACEMENTS and change is _restore):
             return
     for child in children:
         _walk(child, f"{path}/{child.name}", change, report, seen)

@@ -14,9 +14,9 @@ class CachedMultiHeadAttention(keras.layers.Layer):
     """The attention of our transformer blocks: self- or cross-attention on the fused attention op.
 
     Beside what `keras.layers.MultiHeadAttention` does it shares keys and values among groups of
-    query heads (Ainslie et al., GQA, 2023), rotates queries and keys by their positions, and attends
-    over a cache of earlier keys and values, so that a text is continued without computing its
-    begin again. Weights are four dense layers: `query`, `key`, `value` and `output`.
+    query heads (Ainslie et al., GQA, 2023), rotates queries and keys by their positions, and
+    attends over a cache of earlier keys and values, so that a text is continued without computing
+    its begin again. Weights are four dense layers: `query`, `key`, `value` and `output`.
 
     Examples:
 
@@ -47,7 +47,7 @@ class CachedMultiHeadAttention(keras.layers.Layer):
     Call arguments:
         inputs: `(batch, query_length, dim)`, what asks.
         context: `(batch, key_length, context_dim)`, what is asked; `inputs` by default.
-        key_value: A pair from `keys_and_values`, instead of a context that is asked again and again.
+        key_value: A pair from `keys_and_values`, instead of a context that is asked repeatedly.
         context_mask: bool `(batch, key_length)`, false where the context is padding. With a cache
             its length is the cache's.
         causal: Whether a query sees only keys up to its own position.
@@ -82,8 +82,8 @@ class CachedMultiHeadAttention(keras.layers.Layer):
         self.num_key_value_heads = num_key_value_heads or num_heads
         if num_heads % self.num_key_value_heads:
             raise ValueError(
-                f"num_heads is {num_heads} and num_key_value_heads {num_key_value_heads}; the first "
-                "must be a multiple of the second."
+                f"num_heads is {num_heads} and num_key_value_heads {num_key_value_heads}; the "
+                "first must be a multiple of the second."
             )
         self.dropout = dropout
         self.use_bias = use_bias

@@ -12,13 +12,6 @@ using tensorflow::OpKernelContext;
 using tensorflow::Tensor;
 using tensorflow::TensorShape;
 
-// Outputs are large, and written once.
-Status allocate(OpKernelContext* context, int index, const TensorShape& shape, Tensor** output) {
-  TF_RETURN_IF_ERROR(context->allocate_output(index, shape, output));
-  prefer_huge_pages((*output)->data(), static_cast<int64_t>((*output)->TotalBytes()));
-  return absl::OkStatus();
-}
-
 // The inputs that both ops begin with, all shapes and ids checked.
 Status read_lookup(OpKernelContext* context, const char* op, EmbeddingShapes* shapes,
                    EmbeddingLookup* lookup) {
@@ -43,7 +36,7 @@ class EmbeddingOp : public OpKernel {
     EmbeddingForward<typename ComputeType<T>::type, typename ComputeType<U>::type> args;
     OP_REQUIRES_OK(context, read_lookup(context, "KerasllmEmbedding", &shapes, &args.lookup));
     Tensor* outputs;
-    OP_REQUIRES_OK(context, allocate(context, 0, shapes.outputs(), &outputs));
+    OP_REQUIRES_OK(context, context->allocate_output(0, shapes.outputs(), &outputs));
     args.token_embeddings = data_of<T>(context->input(1));
     args.position_embeddings = shapes.has_positions() ? data_of<T>(context->input(2)) : nullptr;
     args.segment_embeddings = shapes.has_segments() ? data_of<T>(context->input(4)) : nullptr;
@@ -66,9 +59,9 @@ class EmbeddingGradOp : public OpKernel {
     const Tensor& d_outputs = context->input(6);
     OP_REQUIRES_OK(context, expect_shape(kOp, "d_outputs", d_outputs, shapes.outputs()));
     Tensor *d_tokens, *d_positions, *d_segments;
-    OP_REQUIRES_OK(context, allocate(context, 0, shapes.token_embeddings, &d_tokens));
-    OP_REQUIRES_OK(context, allocate(context, 1, shapes.position_embeddings, &d_positions));
-    OP_REQUIRES_OK(context, allocate(context, 2, shapes.segment_embeddings, &d_segments));
+    OP_REQUIRES_OK(context, context->allocate_output(0, shapes.token_embeddings, &d_tokens));
+    OP_REQUIRES_OK(context, context->allocate_output(1, shapes.position_embeddings, &d_positions));
+    OP_REQUIRES_OK(context, context->allocate_output(2, shapes.segment_embeddings, &d_segments));
     args.d_outputs = data_of<U>(d_outputs);
     args.d_token_embeddings = data_of<T>(d_tokens);
     args.d_position_embeddings = shapes.has_positions() ? data_of<T>(d_positions) : nullptr;
