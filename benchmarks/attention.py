@@ -102,10 +102,6 @@ def call(function, inputs):
     return lambda: tf.nest.flatten(function(*inputs))[0].numpy()
 
 
-def call(function, inputs):
-    return function(*inputs)[0].numpy()
-
-
 def measure_shape(sizes, seen, repeats):
     batch, query_length, key_length, heads, dim = sizes
     flops = 4 * batch * query_length * key_length * heads * dim / (2 if seen == "causal" else 1)
