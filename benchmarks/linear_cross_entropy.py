@@ -115,19 +115,22 @@ def measure_shape(rows, dim, vocabulary, share, repeats):
     return result
 
 
-def peak_memory_rows():
-    """Peak memory of forward and backward, each in a process of its own."""
+def memory_rows():
+    """Forward and backward of many rows: times, and peak memory in a process of its own each."""
     result = []
+    shape = " x ".join(map(str, MEMORY_SHAPE))
     for policy in POLICIES:
-        for who in ("stock", "ours"):
-            megabytes = measure.peak_memory(
-                "benchmarks.linear_cross_entropy", who, policy, *MEMORY_SHAPE
+        functions = variants(*MEMORY_SHAPE, 1.0, policy)["forward+backward"]
+        functions = {who: functions[who] for who in ("stock", "ours")}
+        times = measure.interleave(functions, repeats=3, warmup=1)
+        flops = 3 * 2 * np.prod(MEMORY_SHAPE, dtype=float)
+        dtypes = dict.fromkeys(times, policy)
+        rows = measure.rows("forward+backward", shape, times, dtypes, "stock", flops)
+        for row in rows:
+            row.peak_mb = measure.peak_memory(
+                "benchmarks.linear_cross_entropy", row.who, policy, *MEMORY_SHAPE
             )
-            shape = " x ".join(map(str, MEMORY_SHAPE))
-            nan = float("nan")
-            row = measure.Row("forward+backward", shape, who, policy, nan, nan, nan)
-            row.peak_mb = megabytes
-            result.append(row)
+        result += rows
     return result
 
 
@@ -155,7 +158,7 @@ def run(quick=False):
     rows = []
     for shape in SHAPES[:1] if quick else SHAPES:
         rows += measure_shape(*shape, repeats=5 if quick else 11)
-    return rows if quick else rows + peak_memory_rows()
+    return rows if quick else rows + memory_rows()
 
 
 if __name__ == "__main__":
