@@ -15,8 +15,8 @@ TokenTrie::TokenTrie(std::vector<Entry> entries, uint32_t num_symbols) {
     size_t begin, end, depth;
     uint32_t node;
   };
-  const auto first_inside =
-      std::partition_point(entries.begin(), entries.end(), [](const Entry& e) { return !e.inside; });
+  const auto first_inside = std::partition_point(entries.begin(), entries.end(),
+                                                 [](const Entry& e) { return !e.inside; });
   const size_t middle = static_cast<size_t>(first_inside - entries.begin());
   std::vector<Range> waiting = {{0, middle, 0, kWordStart},
                                 {middle, entries.size(), 0, kWordInside}};
@@ -24,7 +24,8 @@ TokenTrie::TokenTrie(std::vector<Entry> entries, uint32_t num_symbols) {
   std::vector<size_t> bounds;
   for (size_t i = 0; i < waiting.size(); ++i) {
     auto [begin, end, depth, node] = waiting[i];
-    if (begin < end && entries[begin].symbols.size() == depth) nodes_[node].id = entries[begin++].id;
+    if (begin < end && entries[begin].symbols.size() == depth)
+      nodes_[node].id = entries[begin++].id;
     edges.clear();
     bounds.clear();
     for (size_t j = begin; j < end; ++j) {
@@ -57,7 +58,8 @@ uint32_t TokenTrie::place(const Symbols& edges) {
   for (int tries = 0; at < nodes_.size(); ++at, ++tries) {
     if (tries == kMostTries) at = static_cast<uint32_t>(nodes_.size());
     const uint32_t base = at - edges.front();
-    if (std::all_of(edges.begin(), edges.end(), [&](uint32_t e) { return is_free(base + e); })) break;
+    if (std::all_of(edges.begin(), edges.end(), [&](uint32_t e) { return is_free(base + e); }))
+      break;
   }
   const uint32_t base = at - edges.front();
   if (base + edges.back() >= nodes_.size()) nodes_.resize(base + edges.back() + 1);

@@ -31,9 +31,9 @@ extern const Table<Range> kRemoved;      // controls, formats, private use and U
 extern const Table<Range> kSpaces;       // whitespace
 extern const Table<Range> kPunctuation;  // categories P*, and all ASCII that is no letter or digit
 extern const Table<Range> kNonspacing;   // category Mn
-extern const Table<ClassRange> kNonstarters;      // canonical combining class other than 0
-extern const Table<LowercaseRun> kLowercase;      // all but U+0130, which becomes two
-extern const Table<uint32_t> kDecompositions;     // code point, number, full decomposition, ...
+extern const Table<ClassRange> kNonstarters;   // canonical combining class other than 0
+extern const Table<LowercaseRun> kLowercase;   // all but U+0130, which becomes two
+extern const Table<uint32_t> kDecompositions;  // code point, number, full decomposition, ...
 
 }  // namespace kerasllm::unicode
 

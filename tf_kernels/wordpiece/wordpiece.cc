@@ -81,9 +81,8 @@ std::shared_ptr<const Wordpiece> Wordpiece::create(std::string_view vocabulary,
   model->padding_id_ = find_special(options.padding_token);
   for (const std::string& token : options.more_special_tokens) find_special(token);
   if (!error->empty()) return nullptr;
-  std::stable_sort(
-      model->special_tokens_.begin(), model->special_tokens_.end(),
-      [](const auto& a, const auto& b) { return a.text.size() > b.text.size(); });
+  std::stable_sort(model->special_tokens_.begin(), model->special_tokens_.end(),
+                   [](const auto& a, const auto& b) { return a.text.size() > b.text.size(); });
 
   std::vector<std::vector<uint32_t>> tokens;
   std::vector<bool> inside;
@@ -102,8 +101,8 @@ std::shared_ptr<const Wordpiece> Wordpiece::create(std::string_view vocabulary,
     for (uint32_t& code : tokens[i]) code = symbols.at(code);
     entries.push_back({std::move(tokens[i]), inside[i], static_cast<int32_t>(i)});
   }
-  model->trie_ = std::make_unique<TokenTrie>(std::move(entries),
-                                             static_cast<uint32_t>(symbols.size()) + 1);
+  model->trie_ =
+      std::make_unique<TokenTrie>(std::move(entries), static_cast<uint32_t>(symbols.size()) + 1);
   model->characters_ = std::make_unique<CharacterMap>(
       CharacterMapOptions{options.lowercase, options.strip_accents, options.split_cjk}, symbols,
       single, model->unknown_id_);
