@@ -9,6 +9,8 @@ from kerasllm.text.jieba_tokenizer import JiebaTokenizer
 from kerasllm.text.pipeline import TOKENIZERS, TextPipeline
 from kerasllm.text.vocabulary import Vocabulary
 from kerasllm.text.word_vectors import read_word_vectors
+from kerasllm.text.wordpiece_tokenizer import WordPieceTokenizer
+from kerasllm.text.wordpiece_vocabulary import train_wordpiece_vocabulary
 
 __all__ = [
     "TOKENIZERS",
@@ -17,5 +19,7 @@ __all__ = [
     "TextCleaner",
     "TextPipeline",
     "Vocabulary",
+    "WordPieceTokenizer",
     "read_word_vectors",
+    "train_wordpiece_vocabulary",
 ]

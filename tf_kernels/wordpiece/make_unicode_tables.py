@@ -178,10 +178,10 @@ def cpp(found):
 
 def python(found):
     lines = [
-        '"""What BERT\'s tokenisation asks of Unicode; made by make_unicode_tables.py, do not edit.',
+        '"""What BERT asks of Unicode; made by make_unicode_tables.py, do not edit.',
         "",
-        "Code points in hex, ranges with both ends. `LOWERCASE` holds what is younger than Python's",
-        'own data may be."""\n',
+        "Code points in hex, ranges with both ends. `LOWERCASE`: what Python may not know yet.",
+        '"""\n',
     ]
     for name, some in found.items():
         parts = [f"{a:x}-{b:x}" if a != b else f"{a:x}" for a, b in ranges(some)]
