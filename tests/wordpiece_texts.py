@@ -11,7 +11,8 @@ SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 # Pieces that the hard cases are made of, beside what training finds.
 HARD = (
     "é ı ß Σ ς σ K Å < ; ` ⅷ 가 ᄀ ##ᅡ ##ᆨ １ Ａ ㎏ 豈 更 龜 𠀀 𪜀 i̇ ##̇ ##e ##é ##\u0301"
-    " \u302e \u302f \u1b44 ##\u302e ##\u302f ##\u1b44 \U0001d157 ##\U0001d165 ##\U0001d16e \U0002b820 ##\u0915 ab## ###"
+    " \u302e \u302f \u1b44 ##\u302e ##\u302f ##\u1b44 \U0001d157 ##\U0001d165 ##\U0001d16e"
+    " \U0002b820 ##\u0915 ab## ###"
 ).split()
 
 POOLS = [

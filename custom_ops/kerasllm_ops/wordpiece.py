@@ -34,7 +34,8 @@ class WordpieceVocabulary(tf.saved_model.experimental.TrackableResource):
             if not tf.io.gfile.exists(path):
                 with tf.io.gfile.GFile(path, "wb") as file:
                     file.write(content)
-            self._asset = tf.saved_model.Asset(path)
+            # By name, as TensorFlow's own tables do: resources do not track their attributes.
+            self._asset = self._track_trackable(tf.saved_model.Asset(path), "vocabulary_file")
             self._initialize()
 
     def _create_resource(self):

@@ -57,8 +57,8 @@ def test_a_model_on_texts_trains_and_is_saved(tmp_path):
     loaded = keras.models.load_model(tmp_path / "model.keras")
     np.testing.assert_array_equal(loaded.predict(texts, verbose=0), expected)
     model.export(str(tmp_path / "exported"), verbose=False)
-    served = tf.saved_model.load(str(tmp_path / "exported")).serve(texts)
-    np.testing.assert_allclose(served, expected, rtol=1e-6)
+    served = tf.saved_model.load(str(tmp_path / "exported"))
+    np.testing.assert_allclose(served.serve(texts), expected, rtol=1e-6)
     assert (tmp_path / "exported" / "assets" / "vocab.txt").is_file()
 
 
