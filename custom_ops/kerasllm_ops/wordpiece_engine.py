@@ -56,7 +56,7 @@ class WordpieceEngine:
         self._library = _library()
         self._handle = None
         vocabulary = "\n".join(tokens).encode("utf-8")
-        special, sizes = _concatenate(options.special_tokens)
+        special, sizes = _join(options.special_tokens)
         self._handle = self._checked(
             self._library.kerasllm_wordpiece_new,
             vocabulary,
@@ -207,10 +207,24 @@ def _concatenate(texts):
     """Texts as UTF-8 in one bytes object, and the size of each: int64 `(texts,)`."""
     import numpy as np
 
+    # One call for all is several times faster than one for each. U+0000 parts the texts.
+    joined = "\0".join([*texts, ""])
     try:
-        encoded = [text.encode("utf-8") for text in texts]
+        content = joined.encode("utf-8")
     except UnicodeEncodeError:
-        encoded = [_SURROGATES.sub("\ufffd", text).encode("utf-8") for text in texts]
+        content = _SURROGATES.sub("\ufffd", joined).encode("utf-8")
+    ends = np.flatnonzero(np.frombuffer(content, np.uint8) == 0)
+    if len(ends) == len(texts):
+        # The U+0000 behind each text goes along: it is dropped, and ends no offset.
+        return content, np.diff(ends, prepend=-1)
+    return _join(texts)  # some of which hold it themselves
+
+
+def _join(texts):
+    """What `_concatenate` gives, text by text, with nothing behind them."""
+    import numpy as np
+
+    encoded = [_SURROGATES.sub("\ufffd", text).encode("utf-8") for text in texts]
     return b"".join(encoded), np.fromiter(map(len, encoded), np.int64, len(encoded))
 
 
