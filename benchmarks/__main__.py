@@ -22,6 +22,8 @@ BENCHMARKS = {
     "linear_cross_entropy": "a language model's last layer and its loss, against Dense and Keras's",
     "lstm": "the LSTM layer and the classifier around it, against keras.layers.LSTM",
     "transformer": "the transformer classifier, against the same of stock Keras layers",
+    "lstm": "the LSTM layer and the classifier around it, against keras.layers.LSTM",
+    "wordpiece": "BERT's tokenisation, against tokenizers and tensorflow-text",
 }
 
 

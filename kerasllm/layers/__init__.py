@@ -17,6 +17,7 @@ from kerasllm.layers.sine_position_encoding import SinePositionEncoding
 from kerasllm.layers.token_and_position_embedding import TokenAndPositionEmbedding
 from kerasllm.layers.transformer_decoder_block import TransformerDecoderBlock
 from kerasllm.layers.transformer_encoder_block import TransformerEncoderBlock
+from kerasllm.layers.wordpiece_encoding import WordPieceEncoding
 
 __all__ = [
     "LSTM",
@@ -37,4 +38,5 @@ __all__ = [
     "TokenAndPositionEmbedding",
     "TransformerDecoderBlock",
     "TransformerEncoderBlock",
+    "WordPieceEncoding",
 ]

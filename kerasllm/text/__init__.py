@@ -10,6 +10,8 @@ from kerasllm.text.pipeline import TextPipeline
 from kerasllm.text.pipeline_files import TOKENIZERS
 from kerasllm.text.vocabulary import Vocabulary
 from kerasllm.text.word_vectors import read_word_vectors
+from kerasllm.text.wordpiece_tokenizer import WordPieceTokenizer
+from kerasllm.text.wordpiece_vocabulary import train_wordpiece_vocabulary
 
 __all__ = [
     "TOKENIZERS",
@@ -18,5 +20,7 @@ __all__ = [
     "TextCleaner",
     "TextPipeline",
     "Vocabulary",
+    "WordPieceTokenizer",
     "read_word_vectors",
+    "train_wordpiece_vocabulary",
 ]

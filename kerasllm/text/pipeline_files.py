@@ -9,11 +9,13 @@ from kerasllm.text.char_tokenizer import CharTokenizer
 from kerasllm.text.cleaning import TextCleaner
 from kerasllm.text.jieba_tokenizer import JiebaTokenizer
 from kerasllm.text.vocabulary import Vocabulary
+from kerasllm.text.wordpiece_tokenizer import WordPieceTokenizer
 
 # What a saved pipeline may name; a new tokenizer is a line here.
 TOKENIZERS = {
     "CharTokenizer": CharTokenizer,
     "JiebaTokenizer": JiebaTokenizer,
+    "WordPieceTokenizer": WordPieceTokenizer,
 }
 
 _FORMAT = "kerasllm.text_pipeline"
