@@ -6,6 +6,7 @@ import keras
 import numpy as np
 
 from kerasllm.files import atomic_write
+from kerasllm.models.embedding import find_embedding
 from kerasllm.training.tensorboard.part import Part
 
 CONFIG = "projector_config.pbtxt"
@@ -44,30 +45,6 @@ class EmbeddingProjector(Part):
         # Among the events of training: the projector looks only where there are some.
         folder = pathlib.Path(board.log_dir) / "train"
         write_projector(folder, vectors, self.tokens[:count], self._embedding.name)
-
-
-def find_embedding(model, name=None):
-    """The embedding layer of a model, at any depth.
-
-    Args:
-        model: A Keras model.
-        name: The layer's name; None where there is but one.
-
-    Raises:
-        ValueError: If there is none, or several and no name.
-    """
-    layers = [
-        layer
-        for layer in model._flatten_layers()
-        if isinstance(layer, keras.layers.Embedding) and name in (None, layer.name)
-    ]
-    if len(layers) == 1:
-        return layers[0]
-    if layers:
-        names = ", ".join(layer.name for layer in layers)
-        raise ValueError(f"{model.name} has several embedding layers: {names}. Name one.")
-    called = "" if name is None else f" called {name!r}"
-    raise ValueError(f"{model.name} has no embedding layer{called}.")
 
 
 def write_projector(folder, vectors, tokens, name="embedding"):
