@@ -86,7 +86,8 @@ def test_gradient_norms_are_those_of_a_tape(tmp_path, jit_compile):
     run.model.optimizer.clipnorm = 1e-3  # norms are measured before clipping
     total, norms = gradient_norms(run)
     board = TensorBoard(tmp_path, [GradientNorms()], update_freq=1)
-    run.model.fit(run.train_batches(), steps_per_epoch=1, verbose=0, callbacks=[board])
+    data = run.train_batches().take(1)
+    run.model.fit(data, verbose=0, shuffle=False, callbacks=[board])
     train = read_scalars(tmp_path / "train")
     assert train["gradients/global_norm"] == [(0, pytest.approx(total, rel=1e-4))]
     assert train["batch_gradient_norm"] == [(1, pytest.approx(total, rel=1e-4))]
@@ -240,7 +241,7 @@ def test_it_can_be_copied_before_and_after_a_run(tmp_path):
     assert not (tmp_path / "first").exists()
     run.fit(board, epochs=1)
     late = copy.deepcopy(board)
-    for number, twin in enumerate([early, late, copy.deepcopy(late)]):
+    for number, twin in enumerate([early, late]):
         assert type(twin).__name__ == "TensorBoard"
         assert [type(part) for part in twin.parts] == [type(part) for part in board.parts]
         assert not {id(part) for part in twin.parts} & {id(part) for part in board.parts}
@@ -255,10 +256,7 @@ def test_keras_tuner_gives_each_trial_its_folder_and_hyperparameters(tmp_path):
     run = Run()
 
     def build(hp):
-        model = Run().model
-        model.optimizer.learning_rate = 0.01
-        hp.Float("dropout", 0.1, 0.5)
-        return model
+        return Run(seed=hp.Int("seed", 0, 9)).model
 
     tuner = keras_tuner.RandomSearch(
         build,
@@ -272,6 +270,7 @@ def test_keras_tuner_gives_each_trial_its_folder_and_hyperparameters(tmp_path):
         validation_data=run.valid_batches(),
         epochs=2,
         verbose=0,
+        shuffle=False,
         callbacks=[TensorBoard(tmp_path / "logs", parts)],
     )
     folders = sorted((tmp_path / "logs").glob("*/execution0"))
