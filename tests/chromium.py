@@ -45,6 +45,22 @@ TEXT_OF_PAGE = """
 })()
 """
 
+# All elements that a selector matches, through shadow roots and frames.
+FIND_ALL = """
+(selector) => {
+  const found = [];
+  const walk = (root) => {
+    found.push(...root.querySelectorAll(selector));
+    for (const element of root.querySelectorAll("*")) {
+      if (element.shadowRoot) walk(element.shadowRoot);
+      if (element.nodeName === "IFRAME" && element.contentDocument) walk(element.contentDocument);
+    }
+  };
+  walk(document);
+  return found;
+}
+"""
+
 
 def find_chromium():
     """The path of Chromium's program, or None."""
@@ -125,6 +141,19 @@ class Chromium:
         if "exceptionDetails" in result:
             raise RuntimeError(str(result["exceptionDetails"])[:2000])
         return result["result"].get("value")
+
+    def click(self, selector):
+        """Clicks on the first element that a selector matches, in shadow roots and frames too."""
+        self.evaluate(f"({FIND_ALL})({json.dumps(selector)})[0].click()")
+
+    def write(self, selector, text):
+        """Writes a text into the field that the first element found by a selector holds."""
+        self.evaluate(f"""(() => {{
+            const element = ({FIND_ALL})({json.dumps(selector)})[0];
+            const field = (element.shadowRoot ?? element).querySelector("input");
+            field.value = {json.dumps(text)};
+            field.dispatchEvent(new Event("input", {{bubbles: true, composed: true}}));
+        }})()""")
 
     def text(self):
         """All text of the page, within shadow roots and frames too."""

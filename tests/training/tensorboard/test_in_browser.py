@@ -41,13 +41,11 @@ def browser():
 def show(browser, address, request, tmp_path):
     """A function that opens a page, waits for texts, and keeps a picture; the page's text."""
 
-    def open_page(page, *texts, then=None, wait=1.0):
+    def open_page(page, *texts, then=lambda: None):
         browser.open(f"{address}{page}")
         text = browser.wait_for(*texts)
-        if then is not None:
-            browser.evaluate(then)
-            text = browser.text()
-        time.sleep(wait)  # animations
+        then()
+        time.sleep(1)  # animations
         folder = pathlib.Path(os.environ.get("ARTIFACTS", tmp_path))
         browser.screenshot(folder / f"{request.node.name}.png")
         return text
@@ -56,7 +54,9 @@ def show(browser, address, request, tmp_path):
 
 
 def test_scalars(show):
-    text = show("#scalars", "epoch_loss", "epoch_macro_f1", "batch_learning_rate", "best/val_loss")
+    text = show(
+        "#scalars", "epoch_loss", "batch_learning_rate", "batch_gradient_norm", "throughput"
+    )
     assert "first/train" in text and "second/validation" in text
 
 
@@ -82,8 +82,13 @@ def test_histograms(show):
     show("#histograms", "embedding")
 
 
-def test_projector_shows_chinese_words(show, runs):
+def test_projector_shows_chinese_words_and_finds_them(show, browser, runs):
     run, _ = runs[1]["first"]
     words = run.pipeline.vocabulary.tokens
-    text = show("#projector", "embedding", f"Points: {len(words)}", wait=5)
-    assert "token" in text
+
+    def search():
+        browser.click("#labels3DMode")
+        browser.write('[label="Search"]', "好")
+        browser.wait_for(f"{sum('好' in word for word in words)} matches")
+
+    show("#projector", "embedding", f"Points: {len(words)}", then=search)
