@@ -177,10 +177,10 @@ def test_rollout_is_that_of_the_paper():
 def make_transformer():
     keras.utils.set_random_seed(0)
     ids = keras.Input((None,), dtype="int32")
-    x = keras.layers.Embedding(9, 8, mask_zero=True)(ids)
+    x = keras.layers.Embedding(9, 8, name="words")(ids)
+    tokens = ops.expand_dims(ops.not_equal(ids, 0), axis=1)  # (batch, 1, time)
     for _ in range(2):
-        attended = keras.layers.MultiHeadAttention(2, 4, dropout=0.1)(x, x)
-        x = keras.layers.Add()([x, attended])  # which, unlike +, hands the mask on
+        x = x + keras.layers.MultiHeadAttention(2, 4, dropout=0.1)(x, x, attention_mask=tokens)
     return keras.Model(ids, keras.layers.Dense(3)(x[:, 0]))
 
 
@@ -189,7 +189,7 @@ def test_attentions_are_collected_from_keras_layers():
     before = np.array(model(IDS[None]))
     attentions = collect_attentions(model, IDS[None])
     assert [attention.shape for attention in attentions] == [(2, 6, 6)] * 2
-    x = model.layers[1](IDS[None])
+    x = model.get_layer("words")(IDS[None])
     layer = next(each for each in model.layers if isinstance(each, keras.layers.MultiHeadAttention))
     _, scores = layer(x, x, return_attention_scores=True)
     np.testing.assert_allclose(attentions[0], np.array(scores)[0], rtol=1e-6)

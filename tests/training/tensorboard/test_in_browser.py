@@ -13,7 +13,10 @@ from tensorboard import default
 from tensorboard.program import TensorBoard as Program
 from training.tensorboard.runs import LABELS, full_run
 
-pytestmark = pytest.mark.skipif(find_chromium() is None, reason="no Chromium is installed here")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(find_chromium() is None, reason="no Chromium is installed here"),
+]
 
 
 @pytest.fixture(scope="module")
