@@ -47,7 +47,7 @@ TEXT_OF_PAGE = """
 
 # All elements that a selector matches, through shadow roots and frames.
 FIND_ALL = """
-(selector) => {
+(selector, from = document) => {
   const found = [];
   const walk = (root) => {
     found.push(...root.querySelectorAll(selector));
@@ -56,7 +56,7 @@ FIND_ALL = """
       if (element.nodeName === "IFRAME" && element.contentDocument) walk(element.contentDocument);
     }
   };
-  walk(document);
+  walk(from);
   return found;
 }
 """
@@ -142,15 +142,12 @@ class Chromium:
             raise RuntimeError(str(result["exceptionDetails"])[:2000])
         return result["result"].get("value")
 
-    def click(self, selector):
-        """Clicks on the first element that a selector matches, in shadow roots and frames too."""
-        self.evaluate(f"({FIND_ALL})({json.dumps(selector)})[0].click()")
-
     def write(self, selector, text):
         """Writes a text into the field that the first element found by a selector holds."""
         self.evaluate(f"""(() => {{
-            const element = ({FIND_ALL})({json.dumps(selector)})[0];
-            const field = (element.shadowRoot ?? element).querySelector("input");
+            const findAll = {FIND_ALL};
+            const element = findAll({json.dumps(selector)})[0];
+            const field = findAll("input", element.shadowRoot ?? element)[0];
             field.value = {json.dumps(text)};
             field.dispatchEvent(new Event("input", {{bubbles: true, composed: true}}));
         }})()""")

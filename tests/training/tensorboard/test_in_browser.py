@@ -90,8 +90,7 @@ def test_projector_shows_chinese_words_and_finds_them(show, browser, runs):
     words = run.pipeline.vocabulary.tokens
 
     def search():
-        browser.click("#labels3DMode")
         browser.write('[label="Search"]', "好")
-        browser.wait_for(f"{sum('好' in word for word in words)} matches")
+        browser.wait_for(f"{sum('好' in word for word in words)} matches", "Nearest points")
 
     show("#projector", "embedding", f"Points: {len(words)}", then=search)
