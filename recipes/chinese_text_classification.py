@@ -41,8 +41,19 @@ from kerasllm.models.presets import (
 )
 from kerasllm.optimizers import Adam
 from kerasllm.text import CharTokenizer, JiebaTokenizer, TextCleaner, TextPipeline
-from kerasllm.training import KeepBest, open_run_folder
+from kerasllm.training import KeepBest, TensorBoard, open_run_folder
+from kerasllm.training.tensorboard import (
+    EmbeddingProjector,
+    HParams,
+    Validation,
+    default_parts,
+)
 
+# What TensorBoard's table of hyperparameters shows.
+HPARAMS = (
+    *("model", "tokenizer", "vocabulary_size", "min_frequency", "max_length", "batch_size"),
+    *("learning_rate", "dropout", "class_weights", "dtype_policy", "epochs", "seed"),
+)
 TOKENIZERS = {"jieba": lambda: JiebaTokenizer(), "char": lambda: CharTokenizer()}
 
 
@@ -162,6 +173,18 @@ def build_model(arguments, pipeline, train_steps):
     return model
 
 
+def make_board(arguments, folder, pipeline, valid, valid_batches, history):
+    """TensorBoard, with the best epoch's figures, what validation shows, and the words' vectors."""
+    hparams = {name: getattr(arguments, name) for name in HPARAMS}
+    parts = [
+        *default_parts(),
+        HParams(hparams, "val_macro_f1", history=history),
+        Validation(valid_batches, pipeline.labels, texts=valid["text"].tolist()),
+        EmbeddingProjector(pipeline.vocabulary.tokens),
+    ]
+    return TensorBoard(folder / "tensorboard", parts, histogram_freq=1)
+
+
 def train_model(arguments, folder, pipeline, parts):
     """Trains until macro-F1 stops rising or the epochs are over; returns the best model."""
     keep = KeepBest(folder / "checkpoints", "val_macro_f1", patience=arguments.patience)
@@ -177,14 +200,16 @@ def train_model(arguments, folder, pipeline, parts):
         if arguments.class_weights == "balanced":
             train_labels = pipeline.label_ids(parts["train"]["label"])
             weights = class_weights(train_labels, len(pipeline.labels))
+        valid = batches(parts["valid"])
+        board = make_board(arguments, folder, pipeline, parts["valid"], valid, keep.history)
         model.fit(
             batches(parts["train"], shuffle=True, seed=arguments.seed, first_epoch=initial_epoch),
-            validation_data=batches(parts["valid"]),
+            validation_data=valid,
             shuffle=False,  # make_batches does it
             epochs=arguments.epochs,
             initial_epoch=initial_epoch,
             class_weight=weights,
-            callbacks=[keep, keras.callbacks.TensorBoard(folder / "tensorboard")],
+            callbacks=[keep, board],
         )
     plot_learning_curves(folder / "learning_curves.png", keep.history)
     return keep.best_model()

@@ -26,8 +26,8 @@ def plot_confusion_matrix(path, counts, class_names, title=""):
     draw, such as a Chinese one without a Chinese font, is replaced by the class's number.
 
     Args:
-        path: The PNG file.
-        counts: ints `(num_classes, num_classes)`, `[true, predicted]`.
+        path: The PNG file, or a binary file that is open.
+        counts: ints `(num_classes, num_classes)`, `[true, predicted]`; or shares.
         class_names: The name of each class; of a long one the beginning is drawn.
         title: Written above.
     """
@@ -114,5 +114,8 @@ def _drawable(text, replacement, fonts):
 
 
 def _save(figure, path):
+    if hasattr(path, "write"):
+        figure.savefig(path, format="png", bbox_inches="tight")
+        return
     with atomic_write(path, "wb") as file:
         figure.savefig(file, format="png", bbox_inches="tight")

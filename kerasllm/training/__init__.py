@@ -2,5 +2,6 @@
 
 from kerasllm.training.keep_best import KeepBest
 from kerasllm.training.run_folder import open_run_folder
+from kerasllm.training.tensorboard import TensorBoard
 
-__all__ = ["KeepBest", "open_run_folder"]
+__all__ = ["KeepBest", "TensorBoard", "open_run_folder"]

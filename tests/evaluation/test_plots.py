@@ -85,6 +85,13 @@ def test_confusion_matrix_is_whole_and_of_sensible_size(tmp_path, names, width, 
     assert_nothing_touches_the_edge(picture)
 
 
+def test_picture_may_go_into_an_open_file(tmp_path):
+    file = io.BytesIO()
+    plot_confusion_matrix(file, make_counts(3), ENGLISH)
+    plot_confusion_matrix(tmp_path / "m.png", make_counts(3), ENGLISH)
+    np.testing.assert_array_equal(pixels(file), pixels(tmp_path / "m.png"))
+
+
 def test_confusion_matrix_shows_counts_names_and_title(tmp_path, drawn):
     counts = [[123, 4, 0], [0, 0, 0], [5, 6, 789]]
     plot_confusion_matrix(tmp_path / "m.png", counts, ENGLISH, title="valid")

@@ -44,7 +44,9 @@ def test_run_leaves_everything_it_promises(finished_run, classification):
         if name not in ("checkpoints", "settings.json"):
             assert name in classification.__doc__
     events = list((folder / "tensorboard").rglob("events.out.tfevents.*"))
-    assert {event.parent.name for event in events} == {"train", "validation"}
+    assert {event.parent.name for event in events} == {"tensorboard", "train", "validation"}
+    words = (folder / "tensorboard" / "train" / "embedding_metadata.tsv").read_text("utf-8")
+    assert "满意" in words
 
 
 def test_metrics_and_errors_agree_with_each_other(finished_run):
