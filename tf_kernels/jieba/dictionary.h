@@ -69,6 +69,8 @@ class Dictionary {
   // The dictionary as the content of a file: magic, version, checksum, tables. Frequencies and not
   // their logarithms, so that these are those of the mathematical library that jieba would use.
   std::string serialize() const;
+  // Writes the checksum into such a content; tests damage contents behind the checksum's back.
+  static void seal(std::string* content);
   // Of the content's beginning, which tells it from that of any other dictionary.
   static constexpr size_t kHeaderBytes = 48;
 

@@ -94,7 +94,8 @@ std::string DictionaryBuilder::add_lines(std::string_view lines) {
 }
 
 bool DictionaryBuilder::add_word(std::u32string_view word, uint64_t frequency) {
-  if (!set(word, frequency)) return false;
+  const auto is_none = [](char32_t character) { return character > kLastCharacter; };
+  if (std::any_of(word.begin(), word.end(), is_none) || !set(word, frequency)) return false;
   if (frequency == 0) split_words_.emplace(word);
   return true;
 }

@@ -28,7 +28,8 @@ class DictionaryBuilder {
   // total. Returns what is wrong with it, or "".
   std::string add_lines(std::string_view lines);
 
-  // jieba's add_word; with frequency 0 its del_word. False where the total would grow too large.
+  // jieba's add_word; with frequency 0 its del_word. False where the total would grow too large,
+  // or a character is none of Unicode.
   bool add_word(std::u32string_view word, uint64_t frequency);
   // jieba's suggest_freq of a word that should be one: the least frequency that makes it so.
   uint64_t suggest_frequency(std::u32string_view word) const;

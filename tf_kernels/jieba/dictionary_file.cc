@@ -4,8 +4,9 @@
 //   characters  uint32 (num_characters,)   by id, from 1
 //   units       uint32 (num_units, 2)      base and parent
 //   frequencies uint64 (num_units,)
-//   hmm         float64 start (4,), transition (4, 4), emission (num_han, 4); states B, E, M, S
 //   split words each uint32 length and uint32 (length,)
+//   hmm         float64 start (4,), transition (4, 4), emission (num_han, 4); states B, E, M, S
+#include <cstddef>
 #include <cstring>
 
 #include "jieba/dictionary.h"
@@ -75,14 +76,14 @@ std::string Dictionary::serialize() const {
     append(&unit.parent, 1, &content);
   }
   append(frequencies_.data(), frequencies_.size(), &content);
-  append(hmm_.start, kNumStates, &content);
-  append(&hmm_.transition[0][0], kNumStates * kNumStates, &content);
-  append(hmm_.emission.data(), hmm_.emission.size(), &content);
   for (const std::u32string& word : split_words_) {
     const uint32_t length = static_cast<uint32_t>(word.size());
     append(&length, 1, &content);
     append(word.data(), word.size(), &content);
   }
+  append(hmm_.start, kNumStates, &content);
+  append(&hmm_.transition[0][0], kNumStates * kNumStates, &content);
+  append(hmm_.emission.data(), hmm_.emission.size(), &content);
   Header header = {};
   std::memcpy(header.magic, kMagic, sizeof(kMagic));
   header.version = kVersion;
@@ -90,9 +91,15 @@ std::string Dictionary::serialize() const {
   header.num_units = units_.size();
   header.total = total_;
   header.num_split_words = split_words_.size();
-  header.checksum = checksum_of(std::string_view(content).substr(sizeof(Header)));
   std::memcpy(&content[0], &header, sizeof(Header));
+  seal(&content);
   return content;
+}
+
+void Dictionary::seal(std::string* content) {
+  if (content->size() < sizeof(Header)) return;
+  const uint64_t checksum = checksum_of(std::string_view(*content).substr(sizeof(Header)));
+  std::memcpy(&(*content)[offsetof(Header, checksum)], &checksum, sizeof(checksum));
 }
 
 std::shared_ptr<const Dictionary> Dictionary::deserialize(std::string_view content,
@@ -120,17 +127,17 @@ std::shared_ptr<const Dictionary> Dictionary::deserialize(std::string_view conte
   bool whole = header.num_units <= content.size() &&
                reader.read_vector(&characters, header.num_characters) &&
                reader.read_vector(&units, 2 * header.num_units) &&
-               reader.read_vector(&dictionary->frequencies_, header.num_units) &&
-               reader.read(hmm.start, kNumStates) &&
-               reader.read(&hmm.transition[0][0], kNumStates * kNumStates) &&
-               reader.read(hmm.emission.data(), hmm.emission.size());
+               reader.read_vector(&dictionary->frequencies_, header.num_units);
   for (uint64_t i = 0; whole && i < header.num_split_words; ++i) {
     uint32_t length;
     std::u32string word;
     whole = reader.read(&length, 1) && reader.read_vector(&word, length);
     dictionary->split_words_.insert(word);
   }
-  if (!whole || !reader.at_end()) return refuse("it is damaged: it has another length");
+  whole = whole && reader.read(hmm.start, kNumStates) &&
+          reader.read(&hmm.transition[0][0], kNumStates * kNumStates) &&
+          reader.read(hmm.emission.data(), hmm.emission.size()) && reader.at_end();
+  if (!whole) return refuse("it is damaged: it has another length");
 
   for (const char32_t character : characters) {
     if (character > kLastCharacter) return refuse("it is damaged: a character is none");

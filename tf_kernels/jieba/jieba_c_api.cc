@@ -66,6 +66,7 @@ auto guarded(char* error, int64_t error_size, const Make& make) -> decltype(make
 }  // namespace
 }  // namespace kerasllm::jieba
 
+using kerasllm::jieba::append_tokens;
 using kerasllm::jieba::Dictionary;
 using kerasllm::jieba::DictionaryBuilder;
 using kerasllm::jieba::Engine;
@@ -102,8 +103,9 @@ KERASLLM_EXPORT Engine* kerasllm_jieba_new(const char* lines, int64_t lines_size
       const uint64_t frequency =
           frequencies[i] < 0 ? builder.suggest_frequency(word) : uint64_t(frequencies[i]);
       if (!builder.add_word(word, frequency)) {
-        tell("word " + std::to_string(i) + " makes the sum of all frequencies too large", error,
-             error_size);
+        tell("word " + std::to_string(i) +
+                 " is no Unicode, or makes the sum of all frequencies too large",
+             error, error_size);
         return nullptr;
       }
     }
