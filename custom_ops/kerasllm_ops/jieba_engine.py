@@ -8,6 +8,8 @@ import importlib.util
 import itertools
 import os
 import pathlib
+import sys
+import weakref
 
 from kerasllm_ops.loader import find_file
 
@@ -78,7 +80,6 @@ class JiebaEngine:
         start, transition, emission = _hmm_tables(folder)
         texts = [word for word, _ in words]
         frequencies = array.array("q", [-1 if f is None else f for _, f in words])
-        self._handle = None
         self._handle = _call(
             "new",
             lines,
@@ -91,10 +92,8 @@ class JiebaEngine:
             _address(frequencies),
             len(words),
         )
-
-    def __del__(self):
-        if getattr(self, "_handle", None):
-            _library().kerasllm_jieba_delete(self._handle)
+        # Not at the end of the process, when threads may still be using it.
+        weakref.finalize(self, _library().kerasllm_jieba_delete, self._handle).atexit = False
 
     def __reduce__(self):
         raise TypeError("A JiebaEngine cannot be pickled or copied; make it again from its words.")
@@ -186,9 +185,10 @@ def _parts(texts):
 
 
 def _character_not_in(text):
-    return next(
-        chr(code) for code in itertools.chain((0x1F,), range(0xD800)) if chr(code) not in text
-    )
+    for code in itertools.chain((0x1F,), range(sys.maxunicode + 1)):
+        if chr(code) not in text:
+            return chr(code)
+    raise ValueError("jieba: texts that together hold every character of Unicode cannot be cut.")
 
 
 def _utf32(text):

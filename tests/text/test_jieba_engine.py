@@ -110,7 +110,7 @@ def test_every_character_alone_and_between_words_is_cut_as_by_jieba(plain):
 
 
 def test_blanks_are_those_of_pythons_regular_expressions(plain):
-    text = "".join(map(chr, range(0x110000)))
+    text = "".join(map(chr, range(0x10FFFF)))  # the last one separates
     expected = [c for c in text if not re.match(r"\s", c)]
     found = plain[0].cut(["".join(f"{c}。" for c in text)])[0]
     run = re.compile("[\u4e00-\u9fd5a-zA-Z0-9+#&._%-]")
@@ -159,6 +159,11 @@ def test_time_is_linear_in_an_unbroken_run(plain):
 def test_a_text_that_holds_every_separator_is_cut(plain):
     texts = ["".join(map(chr, range(0x20))) + "我来到北京", "\x1f", "\x1f\x00"]
     expect_same(plain, texts)
+
+
+def test_a_text_of_all_characters_there_are_is_refused(plain):
+    with pytest.raises(ValueError, match="every character of Unicode"):
+        plain[0].cut(["".join(map(chr, range(0x110000)))])
 
 
 def test_nothing_gives_nothing(plain):
