@@ -12,7 +12,10 @@ from benchmarks import measure
 from kerasllm.files import atomic_write
 
 # A new benchmark is a module with run(quick) -> list of measure.Row, and a line here.
-BENCHMARKS = {"lstm": "the LSTM layer and the classifier around it, against keras.layers.LSTM"}
+BENCHMARKS = {
+    "jieba": "Chinese words, against jieba and rjieba",
+    "lstm": "the LSTM layer and the classifier around it, against keras.layers.LSTM",
+}
 
 
 def main():
