@@ -3,7 +3,9 @@
 import itertools
 import os
 import pathlib
+import shutil
 import tempfile
+import weakref
 
 import tensorflow as tf
 
@@ -33,14 +35,16 @@ class JiebaDictionary(tf.saved_model.experimental.TrackableResource):
         required_ops("jieba")
         words = list(words)
         engine = JiebaEngine(words) if words else shared_engine()
-        # The file lives as long as the resource, which may be saved at any time.
-        self._folder = tempfile.TemporaryDirectory(prefix="kerasllm-", ignore_cleanup_errors=True)
-        path = pathlib.Path(self._folder.name) / "jieba.dictionary"
+        folder = tempfile.mkdtemp(prefix="kerasllm-")
+        path = pathlib.Path(folder) / "jieba.dictionary"
         path.write_bytes(engine.serialize())
         self._shared_name = f"kerasllm_jieba_{os.getpid()}_{next(_numbers)}"
         with tf.init_scope():
             self._model_file = self._track_trackable(tf.saved_model.Asset(str(path)), "model_file")
             self._initialize()
+        # The file lives as long as the asset, as the model may be saved at any time; TensorFlow
+        # copies the resource for that, but not the asset.
+        weakref.finalize(self._model_file, shutil.rmtree, folder, ignore_errors=True)
 
     def _create_resource(self):
         return required_ops("jieba").kerasllm_jieba_dictionary(shared_name=self._shared_name)
@@ -108,6 +112,7 @@ def _shaped(values, row_splits, texts):
     ragged = tf.RaggedTensor.from_row_splits(values, row_splits, validate=False)
     shape = tf.shape(texts, tf.int64)
     for axis in range(texts.shape.rank - 1, 0, -1):
-        num_rows = tf.reduce_prod(shape[:axis])  # asked for where shape[axis] is 0
-        ragged = tf.RaggedTensor.from_uniform_row_length(ragged, shape[axis], num_rows)
+        length = shape[axis] if texts.shape[axis] is None else texts.shape[axis]
+        num_rows = tf.reduce_prod(shape[:axis])  # asked for where the length is 0
+        ragged = tf.RaggedTensor.from_uniform_row_length(ragged, length, num_rows)
     return ragged

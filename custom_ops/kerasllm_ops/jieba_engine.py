@@ -23,7 +23,8 @@ _LOWEST_SCORE = -3.14e100  # jieba's, for what its tables lack
 _STATES = "BEMS"
 _FIRST_CHARACTER = 0x4E00
 _LARGEST_FREQUENCY = 2**62
-_CHARACTERS_PER_CALL = 1 << 20
+# Few enough that tokens are still in the cache when they become lists.
+_CHARACTERS_PER_CALL = 1 << 16
 
 
 @functools.cache
