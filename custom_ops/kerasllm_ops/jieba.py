@@ -20,7 +20,7 @@ class JiebaDictionary(tf.saved_model.experimental.TrackableResource):
 
     An attribute of a `tf.Module` or Keras layer, it is saved in a SavedModel as an asset of 16 MB.
     Whoever loads that needs the native library but neither jieba nor this module. Dictionaries of
-    equal content are in memory once (16 MB), however many resources there are.
+    equal content are in memory once (25 MB), however many resources there are.
 
     Args:
         words: The user's words, see `kerasllm_ops.jieba_engine.JiebaEngine`.

@@ -35,7 +35,7 @@ class JiebaTokenizer(Tokenizer):
     work is done in C++, with the same words and many times as fast; else by jieba itself.
 
     Without a user dictionary all tokenizers of a process share one engine, loaded at the first
-    use; with one they have their own. In C++ each takes 0.2 seconds and 20 MB; in jieba the first
+    use; with one they have their own. In C++ each takes 0.2 seconds and 25 MB; in jieba the first
     0.6 seconds and 65 MB, further ones 20 ms and 15 MB. None is `jieba.dt`, so that a word which
     other code gives to `jieba.add_word` does not change what a saved pipeline does. One thing is
     global in jieba itself: a user word of frequency 0 (never to be a word) is, without the native

@@ -70,7 +70,7 @@ def test_the_mode_is_checked():
 
 def test_another_backend_is_refused(monkeypatch):
     monkeypatch.setattr(keras.config, "backend", lambda: "jax")
-    with pytest.raises(RuntimeError, match="Keras runs on jax. Set KERAS_BACKEND=tensorflow"):
+    with pytest.raises(RuntimeError, match=r"Keras runs on jax\. Set KERAS_BACKEND=tensorflow"):
         JiebaSegmentation()
 
 
