@@ -186,9 +186,12 @@ def _parts(texts):
 
 
 def _character_not_in(text):
-    for code in itertools.chain((0x1F,), range(sys.maxunicode + 1)):
-        if chr(code) not in text:
-            return chr(code)
+    if "\x1f" not in text:
+        return "\x1f"
+    used = set(text)
+    for character in map(chr, range(sys.maxunicode + 1)):
+        if character not in used:
+            return character
     raise ValueError("jieba: texts that together hold every character of Unicode cannot be cut.")
 
 
