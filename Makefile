@@ -7,9 +7,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 NATIVE_TESTS := build/native-tests
 SANITIZED_TESTS := build/sanitized-tests
+FUZZ_SECONDS ?= 300
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow test-native test-sanitized lint format benchmark tensorboard clean check
+.PHONY: help demo test test-slow test-native test-sanitized fuzz lint format benchmark tensorboard clean check
 
 help:
 	@echo "make demo            train the default classifier on the review set in the package"
@@ -17,6 +18,7 @@ help:
 	@echo "make test-slow       tests of several minutes"
 	@echo "make test-native     the C++ tests of the kernels (part of make test)"
 	@echo "make test-sanitized  the same under the address and undefined-behaviour sanitizers"
+	@echo "make fuzz            random input under the sanitizers, FUZZ_SECONDS=300 a target"
 	@echo "make lint, format    ruff and clang-format: check, or rewrite"
 	@echo "make benchmark       python -m benchmarks lstm"
 	@echo "make tensorboard     open the last run's logs"
@@ -73,6 +75,12 @@ test-sanitized: $(VENV)/.installed
 	  -DKERASLLM_SANITIZE=address,undefined >/dev/null
 	$(CMAKE) --build $(SANITIZED_TESTS)
 	@for test in $(SANITIZED_TESTS)/*_test; do $$test || exit 1; done
+
+fuzz: $(VENV)/.installed
+	@$(CMAKE) -S tf_kernels -B $(SANITIZED_TESTS) -G Ninja -DKERASLLM_TESTS=ON \
+	  -DKERASLLM_SANITIZE=address,undefined >/dev/null
+	$(CMAKE) --build $(SANITIZED_TESTS)
+	@cd $(SANITIZED_TESTS) && for target in *_fuzz; do ./$$target $(FUZZ_SECONDS) || exit 1; done
 
 CXX_FILES = $(shell find tf_kernels -name '*.cc' -o -name '*.h')
 lint: $(VENV)/.installed

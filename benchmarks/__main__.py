@@ -24,6 +24,8 @@ BENCHMARKS = {
     "transformer": "the transformer classifier, against the same of stock Keras layers",
     "lstm": "the LSTM layer and the classifier around it, against keras.layers.LSTM",
     "wordpiece": "BERT's tokenisation, against tokenizers and tensorflow-text",
+    "jieba": "Chinese words, against jieba and rjieba",
+    "lstm": "the LSTM layer and the classifier around it, against keras.layers.LSTM",
 }
 
 

@@ -8,6 +8,7 @@ from kerasllm.layers.gated_dense import GatedDense
 from kerasllm.layers.group_query_attention import GroupQueryAttention
 from kerasllm.layers.layer_normalization import LayerNormalization
 from kerasllm.layers.linear_cross_entropy import LinearCrossEntropy
+from kerasllm.layers.jieba_segmentation import JiebaSegmentation
 from kerasllm.layers.lstm import LSTM
 from kerasllm.layers.multi_head_attention import MultiHeadAttention
 from kerasllm.layers.pooling import MaskedMaxPooling1D, MaskedMeanPooling1D
@@ -29,6 +30,7 @@ __all__ = [
     "GroupQueryAttention",
     "LayerNormalization",
     "LinearCrossEntropy",
+    "JiebaSegmentation",
     "MaskedMaxPooling1D",
     "MaskedMeanPooling1D",
     "MultiHeadAttention",

@@ -1,4 +1,4 @@
-"""JiebaTokenizer against jieba itself."""
+"""JiebaTokenizer against jieba itself, with the native library and without."""
 
 import copy
 import csv
@@ -10,6 +10,7 @@ import time
 import warnings
 
 import pytest
+from kerasllm_ops import jieba_engine
 
 from kerasllm.text import JiebaTokenizer
 
@@ -28,6 +29,16 @@ TEXTS = [
     "零\u200b宽\x00\ud800",
 ]
 WORDS = ["云计算实验室", ("台中文创", 3), ("凱特琳", None, "nz"), ("杭研大厦", 5, "n")]
+
+
+@pytest.fixture(autouse=True, params=["native", "jieba"])
+def path(request, monkeypatch):
+    """Both ways of doing the work."""
+    if request.param == "jieba":
+        monkeypatch.setattr(jieba_engine, "problem", lambda: "a test says so")
+    elif jieba_engine.problem() is not None:
+        pytest.skip(jieba_engine.problem())
+    return request.param
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +101,7 @@ def test_an_unbroken_run_takes_linear_time():
     assert "".join(words) == text
 
 
-def test_user_dictionary_file_is_read_as_by_jieba(jieba, dictionary_file):
+def test_user_dictionary_file_is_read_as_by_jieba(jieba, dictionary_file, path):
     reference = jieba.Tokenizer()
     with open(dictionary_file, "rb") as file:  # given a path, jieba leaves the file open
         reference.load_userdict(file)
@@ -100,10 +111,13 @@ def test_user_dictionary_file_is_read_as_by_jieba(jieba, dictionary_file):
         [word for word in reference.lcut(text) if word.strip()] for text in texts
     ]
     # Frequencies that jieba computed itself, and tags, are the same too.
+    engine = tokenizer._native_engine if path == "native" else tokenizer._engine
+    frequency_of = engine.frequency if path == "native" else engine.FREQ.get
     for word in ("云计算实验室", "台中文创", "凱特琳", "杭研大厦", "带 空格", "无换行"):
-        assert tokenizer._engine.FREQ[word] == reference.FREQ[word]
-    assert tokenizer._engine.user_word_tag_tab == reference.user_word_tag_tab
-    assert tokenizer._engine.total == reference.total
+        assert frequency_of(word) == reference.FREQ[word]
+    assert engine.total == reference.total
+    if path == "jieba":
+        assert engine.user_word_tag_tab == reference.user_word_tag_tab
 
 
 def test_user_words_in_a_list_are_added_as_by_jieba(jieba):
@@ -135,10 +149,19 @@ def test_words_added_to_jieba_itself_change_nothing(jieba):
         jieba.dt.FREQ[text] = 0  # not del_word, which also marks the word for ever
 
 
-def test_tokenizers_without_user_words_share_one_dictionary():
+def test_frequencies_beyond_what_the_native_library_counts_are_jiebas(jieba):
+    reference = jieba.Tokenizer()
+    reference.add_word("来到北京", 10**40)
+    tokenizer = JiebaTokenizer(user_dictionary=[("来到北京", 10**40)])
+    text = "我来到北京清华大学"
+    assert tokenizer.segment([text]) == [reference.lcut(text)]
+
+
+def test_tokenizers_without_user_words_share_one_dictionary(path):
     first, second = JiebaTokenizer(), JiebaTokenizer("search", hmm=False)
     first.segment([""]), second.segment([""])
-    assert first._engine is second._engine
+    engine = "_native_engine" if path == "native" else "_engine"
+    assert getattr(first, engine) is getattr(second, engine) is not None
 
 
 def test_config_carries_the_words_and_needs_no_file(dictionary_file):
