@@ -18,14 +18,12 @@ BENCHMARKS = {
     "attention": "attention forward and backward, against keras.ops.dot_product_attention",
     "embedding": "the embedding layer, forward and backward, against keras.layers.Embedding",
     "gelu": "bias and activation, against keras.activations.gelu and silu behind an addition",
+    "jieba": "Chinese words, against jieba and rjieba",
     "layer_norm": "residual sum and normalisation, against keras.layers.LayerNormalization",
     "linear_cross_entropy": "a language model's last layer and its loss, against Dense and Keras's",
     "lstm": "the LSTM layer and the classifier around it, against keras.layers.LSTM",
     "transformer": "the transformer classifier, against the same of stock Keras layers",
-    "lstm": "the LSTM layer and the classifier around it, against keras.layers.LSTM",
     "wordpiece": "BERT's tokenisation, against tokenizers and tensorflow-text",
-    "jieba": "Chinese words, against jieba and rjieba",
-    "lstm": "the LSTM layer and the classifier around it, against keras.layers.LSTM",
 }
 
 

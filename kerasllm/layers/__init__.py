@@ -6,9 +6,9 @@ from kerasllm.layers.dropout import Dropout
 from kerasllm.layers.embedding import Embedding
 from kerasllm.layers.gated_dense import GatedDense
 from kerasllm.layers.group_query_attention import GroupQueryAttention
+from kerasllm.layers.jieba_segmentation import JiebaSegmentation
 from kerasllm.layers.layer_normalization import LayerNormalization
 from kerasllm.layers.linear_cross_entropy import LinearCrossEntropy
-from kerasllm.layers.jieba_segmentation import JiebaSegmentation
 from kerasllm.layers.lstm import LSTM
 from kerasllm.layers.multi_head_attention import MultiHeadAttention
 from kerasllm.layers.pooling import MaskedMaxPooling1D, MaskedMeanPooling1D
@@ -28,9 +28,9 @@ __all__ = [
     "Embedding",
     "GatedDense",
     "GroupQueryAttention",
+    "JiebaSegmentation",
     "LayerNormalization",
     "LinearCrossEntropy",
-    "JiebaSegmentation",
     "MaskedMaxPooling1D",
     "MaskedMeanPooling1D",
     "MultiHeadAttention",
