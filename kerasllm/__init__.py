@@ -23,8 +23,7 @@ __all__ = [
     "optimizers",
     "training",
 ]
-from kerasllm import explain, layers, metrics, models, ops, training  # noqa: E402
-from kerasllm.text_classifier import TextClassifier  # noqa: E402
+from kerasllm import explain  # noqa: E402
 
 __version__ = "0.1.0"
 __all__ = ["TextClassifier", "explain", "layers", "metrics", "models", "native", "ops", "training"]

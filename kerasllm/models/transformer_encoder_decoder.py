@@ -239,7 +239,9 @@ class _SequenceEmbedding(keras.layers.Layer):
 
     def call(self, token_ids, start_index=0, training=False):
         x = self.tokens(token_ids) * self.embedding_dim**0.5
-        return self.output_dropout(x + self.positions(x, start_index=start_index), training=training)
+        return self.output_dropout(
+            x + self.positions(x, start_index=start_index), training=training
+        )
 
     def compute_mask(self, token_ids, mask=None):
         return ops.not_equal(token_ids, 0)
