@@ -62,7 +62,9 @@ class PGD(Regularizer):
         return adversarial_gradients(step, perturbation, self.weight)
 
     def _project(self, perturbation):
-        return perturbation * tf.minimum(1.0, tf.math.divide_no_nan(self.epsilon, norms(perturbation)))
+        return perturbation * tf.minimum(
+            1.0, tf.math.divide_no_nan(self.epsilon, norms(perturbation))
+        )
 
 
 def adversarial_gradients(step, perturbation, weight):

@@ -19,7 +19,7 @@ def kl_divergence(p, q, from_logits=True):
 
 
 def check_logits(regularizer, model):
-    """Raises a ValueError where a regulariser would take a model's outputs for what they are not."""
+    """Raises a ValueError where a regulariser takes a model's outputs for what they are not."""
     from_logits = getattr(model.loss, "from_logits", regularizer.from_logits)
     name = type(regularizer).__name__
     if from_logits != regularizer.from_logits:

@@ -21,17 +21,15 @@ def find_embedding(model, embedding=None):
         found = [layer for layer in layers if isinstance(layer, keras.layers.Embedding)]
     else:
         found = [
-            layer
-            for layer in layers
-            if layer is embedding or embedding in (layer.name, layer.path)
+            layer for layer in layers if layer is embedding or embedding in (layer.name, layer.path)
         ]
     if len(found) == 1:
         return found[0]
     wanted = "keras.layers.Embedding" if embedding is None else f"layer {embedding!r}"
     paths = ", ".join(layer.path for layer in found) or "none"
     raise ValueError(
-        f"{model.name} should have one {wanted}, but has {len(found)}: {paths}. Name the layer that "
-        "token ids go into with embedding=."
+        f"{model.name} should have one {wanted}, but has {len(found)}: {paths}. Name the layer "
+        "that token ids go into with embedding=."
     )
 
 

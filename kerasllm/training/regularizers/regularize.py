@@ -57,7 +57,9 @@ def regularize(model, regularizers, embedding=None, seed=0):
             raise TypeError(f"{regularizer!r} is no Regularizer.")
     for name in ("train_step", "compute_loss"):
         if getattr(type(model), name) is not getattr(keras.Model, name):
-            raise ValueError(f"{type(model).__name__} has a {name} of its own, which would be lost.")
+            raise ValueError(
+                f"{type(model).__name__} has a {name} of its own, which would be lost."
+            )
     if not model.compiled or model.loss is None:
         raise ValueError(f"{model.name} should be compiled with a loss before regularize.")
     for regularizer in regularizers:

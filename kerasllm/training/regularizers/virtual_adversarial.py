@@ -8,7 +8,7 @@ from kerasllm.training.regularizers.divergence import check_logits, kl_divergenc
 
 
 class VirtualAdversarial(Regularizer):
-    """Adds `KL(p(x) || p(x + r))`, `r` being the perturbation of the embeddings that most changes it.
+    """Adds `KL(p(x) || p(x + r))`, `r` being the move of the embeddings that changes it most.
 
     `r` is found by power iteration from a random direction and has the length `epsilon` for each
     text; it needs no labels. As in the paper no gradient goes through `p(x)`, and dropout drops the
@@ -27,9 +27,7 @@ class VirtualAdversarial(Regularizer):
         from_logits: Whether the model's outputs are logits, or probabilities.
     """
 
-    def __init__(
-        self, epsilon=0.5, weight=1.0, probe=0.1, power_iterations=1, from_logits=True
-    ):
+    def __init__(self, epsilon=0.5, weight=1.0, probe=0.1, power_iterations=1, from_logits=True):
         self.epsilon = positive("epsilon", epsilon)
         self.weight = positive("weight", weight)
         self.probe = positive("probe", probe)
@@ -43,9 +41,7 @@ class VirtualAdversarial(Regularizer):
         target = tf.stop_gradient(clean.predictions)
 
         def divergence(other):
-            return step.weighted_mean(
-                kl_divergence(target, other.predictions, self.from_logits)
-            )
+            return step.weighted_mean(kl_divergence(target, other.predictions, self.from_logits))
 
         direction = tf.random.stateless_normal(tf.shape(clean.embeddings), step.noise(self))
         direction = unit(masked(direction, clean.mask))

@@ -1,0 +1,3 @@
+class TextAugmenter:
+    def __init__(self, rate):
+        self.rate = rate
