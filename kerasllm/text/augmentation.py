@@ -30,10 +30,10 @@ class TextAugmenter:
     - `"delete"`: the word is left out;
     - `"swap"`: the word changes places with another.
 
-    Numbers (in digits or Chinese numerals) with the word that follows them, Latin words, marks,
-    placeholders such as `[PHONE]`, and words with a negation stay where and what they are. At least one word is left. What becomes of a
-    text depends on the text, the seed and the settings alone, neither on its label nor on the texts
-    beside it.
+    Numbers (in digits or Chinese numerals) with the word after them, Latin words, marks,
+    placeholders such as `[PHONE]`, and words with a negation stay where and what they are. At least
+    one word is left. What becomes of a text depends on the text, the seed and the settings alone,
+    neither on its label nor on the texts beside it.
 
     Source: Wei, Zou, EDA: Easy Data Augmentation Techniques for Boosting Performance on Text
     Classification Tasks, 2019.

@@ -3,6 +3,7 @@
 import tensorflow as tf
 
 from kerasllm.training.regularizers.base import Regularizer
+from kerasllm.training.regularizers.noise import uniform
 
 
 class WordDropout(Regularizer):
@@ -26,13 +27,13 @@ class WordDropout(Regularizer):
     def replace_ids(self, token_ids, mask, noise):
         if self.unknown_id is None:
             return token_ids
-        dropped = tf.random.stateless_uniform(tf.shape(token_ids), noise) < self.rate
+        dropped = uniform(tf.shape(token_ids), noise) < self.rate
         return tf.where(dropped & mask, tf.cast(self.unknown_id, token_ids.dtype), token_ids)
 
     def change_embeddings(self, embeddings, mask, noise):
         if self.unknown_id is not None:
             return embeddings, mask
-        kept = tf.random.stateless_uniform(tf.shape(mask), noise) >= self.rate
+        kept = uniform(tf.shape(mask), noise) >= self.rate
         return embeddings * tf.cast(kept, embeddings.dtype)[..., None], mask
 
 
@@ -54,7 +55,7 @@ class SpatialDropout(Regularizer):
 
     def change_embeddings(self, embeddings, mask, noise):
         batch, _, dim = tf.unstack(tf.shape(embeddings))
-        kept = tf.random.stateless_uniform([batch, 1, dim], noise) >= self.rate
+        kept = uniform([batch, 1, dim], noise) >= self.rate
         factors = tf.cast(kept, "float32") / (1 - self.rate)
         return embeddings * tf.cast(factors, embeddings.dtype), mask
 

@@ -5,6 +5,7 @@ import tensorflow as tf
 
 from kerasllm.training.regularizers.adversarial import masked, positive
 from kerasllm.training.regularizers.base import Regularizer
+from kerasllm.training.regularizers.noise import uniform
 
 
 class Mixup(Regularizer):
@@ -33,12 +34,10 @@ class Mixup(Regularizer):
         self._shares = np.maximum(draws, 1 - draws).astype("float32")
 
     def mix_labels(self, batch_size, noise):
-        order = tf.argsort(tf.random.stateless_uniform([batch_size], noise))
+        order = tf.argsort(uniform([batch_size], noise))
         # A cycle through the shuffled rows: no row is its own partner, unless it is alone.
         partner = tf.scatter_nd(order[:, None], tf.roll(order, 1, 0), [batch_size])
-        drawn = tf.random.stateless_uniform(
-            [batch_size], noise + 1, maxval=self.num_draws, dtype="int32"
-        )
+        drawn = tf.cast(self.num_draws * uniform([batch_size], noise + 1), "int32")
         return partner, tf.gather(tf.constant(self._shares), drawn)
 
     def change_embeddings(self, embeddings, mask, noise):

@@ -5,6 +5,7 @@ import tensorflow as tf
 from kerasllm.training.regularizers.adversarial import masked, positive, unit
 from kerasllm.training.regularizers.base import Regularizer
 from kerasllm.training.regularizers.divergence import check_logits, kl_divergence
+from kerasllm.training.regularizers.noise import normal
 
 
 class VirtualAdversarial(Regularizer):
@@ -43,7 +44,7 @@ class VirtualAdversarial(Regularizer):
         def divergence(other):
             return step.weighted_mean(kl_divergence(target, other.predictions, self.from_logits))
 
-        direction = tf.random.stateless_normal(tf.shape(clean.embeddings), step.noise(self))
+        direction = normal(tf.shape(clean.embeddings), step.noise(self))
         direction = unit(masked(direction, clean.mask))
         for _ in range(self.power_iterations):
             gradients = step.perturbation_gradients(self.probe * direction, divergence)
