@@ -12,7 +12,10 @@ from benchmarks import measure
 from kerasllm.files import atomic_write
 
 # A new benchmark is a module with run(quick) -> list of measure.Row, and a line here.
-BENCHMARKS = {"lstm": "the LSTM layer and the classifier around it, against keras.layers.LSTM"}
+BENCHMARKS = {
+    "lstm": "the LSTM layer and the classifier around it, against keras.layers.LSTM",
+    "regularizers": "a train step with each regulariser, against the plain one",
+}
 
 
 def main():

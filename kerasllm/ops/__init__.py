@@ -3,10 +3,11 @@ same maths in keras.ops."""
 
 from kerasllm.ops.dropout import dropout
 from kerasllm.ops.lstm import lstm
-from kerasllm.ops.random import draw_seed
+from kerasllm.ops.random import draw_seed, random_uniform
 
 __all__ = [
     "draw_seed",
     "dropout",
     "lstm",
+    "random_uniform",
 ]

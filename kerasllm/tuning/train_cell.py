@@ -6,14 +6,17 @@ import time
 
 import keras
 
-from kerasllm import TextClassifier
-from kerasllm.data import make_batches
+from kerasllm.data import make_batches, make_prediction_batches
 from kerasllm.evaluation import classification_report
 from kerasllm.metrics import MacroF1
 from kerasllm.models import EmbeddingLSTMClassifier
 from kerasllm.training import KeepBest, regularize, soft_vote
 from kerasllm.tuning.regularizers import treatment
 from kerasllm.tuning.sweep_outputs import log_hparams
+
+
+# Rows in a batch where nothing is learned.
+JUDGED_BATCH = 256
 
 
 class CellTrainer:
@@ -47,7 +50,12 @@ class CellTrainer:
         **model_options,
     ):
         self.folder, self.pipeline = folder, pipeline
-        self.train, self.valid = train, valid
+        self.texts = train["text"].tolist()
+        # (token ids, labels) of both parts, encoded once.
+        self.train, self.valid = (
+            (pipeline.encode(rows["text"].tolist()), pipeline.label_ids(rows["label"]))
+            for rows in (train, valid)
+        )
         self.epochs, self.patience = epochs, patience
         self.batch_size, self.learning_rate = batch_size, learning_rate
         self.model_options = model_options
@@ -63,7 +71,7 @@ class CellTrainer:
         if treated.members > 1:
             model = soft_vote([member for member, _ in members])
         seconds = time.perf_counter() - start
-        train, valid = (self._judge(model, rows) for rows in (self.train, self.valid))
+        train, valid = (self._judge(model, *part) for part in (self.train, self.valid))
         figures = {
             "valid_accuracy": valid["accuracy"],
             "valid_macro_f1": valid["macro_f1"],
@@ -81,18 +89,17 @@ class CellTrainer:
         """The best model of one training, and the `KeepBest` that holds its history."""
         keras.backend.clear_session()
         keras.utils.set_random_seed(seed)
-        texts, labels = self.train["text"].tolist(), self.pipeline.label_ids(self.train["label"])
+        ids, labels = self.train
         if treated.augmenter is not None:
-            texts, labels = texts + treated.augmenter(texts, seed=seed), labels * 2
-        steps = self.epochs * math.ceil(len(texts) / self.batch_size)
+            copies = treated.augmenter(self.texts, seed=seed)
+            ids, labels = ids + self.pipeline.encode(copies), labels * 2
+        steps = self.epochs * math.ceil(len(ids) / self.batch_size)
         model = self._build(treated, steps)
         regularize(model, treated.regularizers, seed=seed)
         keep = KeepBest(self.folder / "checkpoints", "val_macro_f1", patience=self.patience)
         model.fit(
-            self._batches(texts, labels, shuffle=True, seed=seed),
-            validation_data=self._batches(
-                self.valid["text"].tolist(), self.pipeline.label_ids(self.valid["label"])
-            ),
+            make_batches(ids, labels, self.batch_size, shuffle=True, seed=seed),
+            validation_data=make_batches(*self.valid, JUDGED_BATCH),
             shuffle=False,  # make_batches does it
             epochs=self.epochs,
             callbacks=[*treated.callbacks, keep],
@@ -112,12 +119,7 @@ class CellTrainer:
         model.compile(keras.optimizers.Adam(schedule), loss, metrics=metrics)
         return model
 
-    def _batches(self, texts, labels, **options):
-        ids = self.pipeline.encode(texts)
-        return make_batches(ids, labels, batch_size=self.batch_size, **options)
-
-    def _judge(self, model, rows):
-        classifier = TextClassifier(model, self.pipeline)
-        predictions = classifier.probabilities(rows["text"].tolist()).argmax(axis=1)
-        labels = self.pipeline.label_ids(rows["label"])
+    def _judge(self, model, ids, labels):
+        batches, order = make_prediction_batches(ids, JUDGED_BATCH)
+        predictions = model.predict(batches, verbose=0)[order].argmax(axis=1)
         return classification_report(labels, predictions, self.pipeline.labels)

@@ -7,9 +7,9 @@ class Regularizer:
     A subclass overrides what it needs; the rest does nothing. All methods are called while the step
     is traced, so their Python runs once and their tensors every step.
 
-    `noise` is an int32 `(2,)` for `tf.random.stateless_*`. It follows from the optimizer's step and
-    the place in the list of regularisers alone, so a resumed run draws what the unbroken one drew,
-    and a pass with the same noise as another draws the same.
+    `noise` is an int32 `(2,)`, the seed of `kerasllm.ops.dropout` and `random_uniform`. It follows
+    from the optimizer's step and the place in the list of regularisers alone, so a resumed run
+    draws what the unbroken one drew, and a pass with the same noise as another draws the same.
     """
 
     #: Whether the step has to reach the output of an embedding layer for this one.
@@ -17,6 +17,15 @@ class Regularizer:
 
     def check(self, model):
         """Raises a ValueError where a compiled model cannot be trained so."""
+
+    def change_inputs(self, inputs, noise):
+        """Other inputs for the model.
+
+        Args:
+            inputs: What `fit` gave, or what the regularisers before this one made of it.
+            noise: int32 `(2,)`.
+        """
+        return inputs
 
     def replace_ids(self, token_ids, mask, noise):
         """Other token ids for the embedding to look up.
@@ -28,15 +37,16 @@ class Regularizer:
         """
         return token_ids
 
-    def change_embeddings(self, embeddings, mask, noise):
-        """Other embeddings, and their mask, for the layers behind the embedding.
+    def change_embeddings(self, embeddings, mask, noise, inputs):
+        """Other embeddings for the layers behind the embedding.
 
         Args:
             embeddings: `(batch, time, dim)` in the embedding's compute dtype.
             mask: bool `(batch, time)`, false at padding.
             noise: int32 `(2,)`.
+            inputs: The model's inputs as `fit` gave them.
         """
-        return embeddings, mask
+        return embeddings
 
     def mix_labels(self, batch_size, noise):
         """Rows whose labels a row's loss is shared with, and its own share: ints and floats

@@ -2,8 +2,8 @@
 
 import tensorflow as tf
 
+from kerasllm.ops import dropout
 from kerasllm.training.regularizers.base import Regularizer
-from kerasllm.training.regularizers.noise import uniform
 
 
 class WordDropout(Regularizer):
@@ -27,14 +27,14 @@ class WordDropout(Regularizer):
     def replace_ids(self, token_ids, mask, noise):
         if self.unknown_id is None:
             return token_ids
-        dropped = uniform(tf.shape(token_ids), noise) < self.rate
+        dropped = dropout(tf.ones(tf.shape(token_ids)), self.rate, noise) == 0
         return tf.where(dropped & mask, tf.cast(self.unknown_id, token_ids.dtype), token_ids)
 
-    def change_embeddings(self, embeddings, mask, noise):
+    def change_embeddings(self, embeddings, mask, noise, inputs):
         if self.unknown_id is not None:
-            return embeddings, mask
-        kept = uniform(tf.shape(mask), noise) >= self.rate
-        return embeddings * tf.cast(kept, embeddings.dtype)[..., None], mask
+            return embeddings
+        kept = dropout(tf.ones(tf.shape(mask)), self.rate, noise) > 0
+        return embeddings * tf.cast(kept, embeddings.dtype)[..., None]
 
 
 class SpatialDropout(Regularizer):
@@ -53,11 +53,10 @@ class SpatialDropout(Regularizer):
     def __init__(self, rate=0.2):
         self.rate = check_rate(rate)
 
-    def change_embeddings(self, embeddings, mask, noise):
+    def change_embeddings(self, embeddings, mask, noise, inputs):
         batch, _, dim = tf.unstack(tf.shape(embeddings))
-        kept = uniform([batch, 1, dim], noise) >= self.rate
-        factors = tf.cast(kept, "float32") / (1 - self.rate)
-        return embeddings * tf.cast(factors, embeddings.dtype), mask
+        factors = dropout(tf.ones((batch, dim)), self.rate, noise)
+        return embeddings * tf.cast(factors, embeddings.dtype)[:, None]
 
 
 def check_rate(rate):

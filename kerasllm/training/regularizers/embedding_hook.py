@@ -44,27 +44,25 @@ def embedding_hook(layer, replace_ids, change_embeddings):
     Args:
         layer: The embedding layer.
         replace_ids: A function of `(token_ids, mask)` to token ids.
-        change_embeddings: A function of `(embeddings, mask)` to embeddings and mask.
+        change_embeddings: A function of `(embeddings, mask)` to embeddings.
 
     Yields:
-        A list with one entry for each call of the layer: what `change_embeddings` gave.
+        A list with `(embeddings, mask)` of each call of the layer, as they are after the change.
     """
-    call, compute_mask = layer.call, layer.compute_mask
-    changed = []
+    call = layer.call
+    found = []
 
     def hooked_call(inputs, *args, **kwargs):
-        mask = compute_mask(inputs, None)
-        known = ops.ones(ops.shape(inputs)[:2], "bool") if mask is None else mask
-        embeddings = call(replace_ids(inputs, known), *args, **kwargs)
-        embeddings, known = change_embeddings(embeddings, known)
-        changed.append((embeddings, None if mask is None else known))
+        mask = layer.compute_mask(inputs, None)
+        if mask is None:
+            mask = ops.ones(ops.shape(inputs)[:2], "bool")
+        embeddings = call(replace_ids(inputs, mask), *args, **kwargs)
+        embeddings = change_embeddings(embeddings, mask)
+        found.append((embeddings, mask))
         return embeddings
 
-    def hooked_compute_mask(inputs, previous_mask=None):
-        return changed[-1][1] if changed else compute_mask(inputs, previous_mask)
-
-    layer.call, layer.compute_mask = hooked_call, hooked_compute_mask
+    layer.call = hooked_call
     try:
-        yield changed
+        yield found
     finally:
-        del layer.call, layer.compute_mask
+        del layer.call

@@ -133,37 +133,40 @@ class Step:
 
     def _forward_hooked(self, perturbation, number):
         def replace_ids(token_ids, mask):
-            for regularizer in self.regularizers:
-                token_ids = regularizer.replace_ids(
-                    token_ids, mask, self.noise(regularizer, number)
-                )
+            for regularizer, noise in self._noises(number):
+                token_ids = regularizer.replace_ids(token_ids, mask, noise)
             return token_ids
 
         def change_embeddings(embeddings, mask):
-            for regularizer in self.regularizers:
-                embeddings, mask = regularizer.change_embeddings(
-                    embeddings, mask, self.noise(regularizer, number)
-                )
+            for regularizer, noise in self._noises(number):
+                embeddings = regularizer.change_embeddings(embeddings, mask, noise, self.x)
             if perturbation is not None:
                 exact = tf.cast(embeddings, "float32") + perturbation
-                return tf.cast(exact, embeddings.dtype), mask
+                return tf.cast(exact, embeddings.dtype)
             self.tape.watch(embeddings)  # an embedding that is not trained has gradients too
-            return embeddings, mask
+            return embeddings
 
+        inputs = self.x
+        for regularizer, noise in self._noises(number):
+            inputs = regularizer.change_inputs(inputs, noise)
         with embedding_hook(self.layer, replace_ids, change_embeddings) as calls:
-            predictions = self.model(self.x, training=True)
+            predictions = self.model(inputs, training=True)
         if len(calls) != 1:
             raise ValueError(
                 f"{self.layer.path} was called {len(calls)} times in a pass; expected once."
             )
         return predictions, calls[0]
 
+    def _noises(self, number):
+        """The regularisers with their noise in a pass."""
+        return [(regularizer, self.noise(regularizer, number)) for regularizer in self.regularizers]
+
     def _loss(self, predictions, number):
         """The compiled loss, without the penalties on weights; of mixed rows, that of both."""
         loss_function, y, weights = self.model._compile_loss, self.y, self.sample_weight
         rows = tf.shape(predictions)[0]
-        for regularizer in self.regularizers:
-            mixed = regularizer.mix_labels(rows, self.noise(regularizer, number))
+        for regularizer, noise in self._noises(number):
+            mixed = regularizer.mix_labels(rows, noise)
             if mixed is not None:
                 partner, share = mixed
                 own = tf.ones_like(share) if weights is None else tf.cast(weights, share.dtype)

@@ -2,16 +2,16 @@
 
 import tensorflow as tf
 
+from kerasllm.ops import dropout
 from kerasllm.training.regularizers.adversarial import masked, positive, unit
 from kerasllm.training.regularizers.base import Regularizer
 from kerasllm.training.regularizers.divergence import check_logits, kl_divergence
-from kerasllm.training.regularizers.noise import normal
 
 
 class VirtualAdversarial(Regularizer):
     """Adds `KL(p(x) || p(x + r))`, `r` being the move of the embeddings that changes it most.
 
-    `r` is found by power iteration from a random direction and has the length `epsilon` for each
+    `r` is found by power iteration from random signs and has the length `epsilon` for each
     text; it needs no labels. As in the paper no gradient goes through `p(x)`, and dropout drops the
     same in all passes: what is compared is the perturbation. It costs `1 + power_iterations` passes
     more.
@@ -44,8 +44,8 @@ class VirtualAdversarial(Regularizer):
         def divergence(other):
             return step.weighted_mean(kl_divergence(target, other.predictions, self.from_logits))
 
-        direction = normal(tf.shape(clean.embeddings), step.noise(self))
-        direction = unit(masked(direction, clean.mask))
+        signs = dropout(tf.ones(tf.shape(clean.embeddings)), 0.5, step.noise(self)) - 1
+        direction = unit(masked(signs, clean.mask))
         for _ in range(self.power_iterations):
             gradients = step.perturbation_gradients(self.probe * direction, divergence)
             direction = tf.stop_gradient(unit(masked(gradients, clean.mask)))
