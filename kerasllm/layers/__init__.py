@@ -3,10 +3,12 @@
 from kerasllm.layers.dropout import Dropout
 from kerasllm.layers.lstm import LSTM
 from kerasllm.layers.pooling import MaskedMaxPooling1D, MaskedMeanPooling1D
+from kerasllm.layers.stochastic_depth import StochasticDepth
 
 __all__ = [
     "LSTM",
     "Dropout",
     "MaskedMaxPooling1D",
     "MaskedMeanPooling1D",
+    "StochasticDepth",
 ]

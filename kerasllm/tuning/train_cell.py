@@ -14,7 +14,6 @@ from kerasllm.training import KeepBest, regularize, soft_vote
 from kerasllm.tuning.regularizers import treatment
 from kerasllm.tuning.sweep_outputs import log_hparams
 
-
 # Rows in a batch where nothing is learned.
 JUDGED_BATCH = 256
 
