@@ -17,6 +17,7 @@ folder then holds
 """
 
 import argparse
+import logging
 import os
 import sys
 
@@ -109,6 +110,8 @@ def read_rows(arguments):
 def main(arguments=None):
     arguments = parse_arguments(arguments)
     require_matplotlib()
+    # Each training traces functions of its own, which TensorFlow takes for a mistake.
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
     cells = make_cells(arguments.regularizers, arguments.seeds, arguments.strengths)
     train, valid = read_rows(arguments)
     # More regularisers, strengths or seeds may join a sweep; what is done counts for them.

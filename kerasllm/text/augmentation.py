@@ -40,9 +40,9 @@ class TextAugmenter:
 
     Examples:
 
-    >>> augment = TextAugmenter(rate=0.3, operations=["synonym"])
-    >>> augment(["老板非常热情，电话[PHONE]"], seed=1)
-    ['店主非常热心，电话[PHONE]']
+    >>> augment = TextAugmenter(rate=0.5, operations=["synonym"])
+    >>> augment(["老板非常热情，电话[PHONE]"], seed=0)
+    ['店主非常殷勤，电话[PHONE]']
 
     Args:
         rate: The share of words that are changed, one at least. 0.1 by default, as in the paper.

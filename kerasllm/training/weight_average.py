@@ -7,8 +7,9 @@ class WeightAverage(keras.callbacks.Callback):
     """Validates and saves the average of the weights, and trains on with the weights themselves.
 
     Without `decay` the weights at the ends of epochs are averaged, each counting the same
-    (stochastic weight averaging); with it, after each step the average moves by `1 - decay` towards
-    the weights (exponential moving average). From validation to the next epoch's first step, and
+    (stochastic weight averaging); with it, the weights after each step are averaged, each step
+    counting `decay` times as much as the next (exponential moving average, without any bias towards
+    the first). From validation to the next epoch's first step, and
     after training, the model holds the average, so callbacks that save at an epoch's end, such as
     `kerasllm.training.KeepBest`, save the average; give them after this one. A run that is resumed
     from such a file goes on from the average, and averages anew.
@@ -26,9 +27,8 @@ class WeightAverage(keras.callbacks.Callback):
     Averaging, 1992.
 
     Args:
-        decay: The share of the average that a step keeps, in `(0, 1)`, such as 0.99; None for SWA.
-            In the first steps it is less, `(1 + step) / (10 + step)`, so that the initial weights
-            are soon forgotten.
+        decay: What a step counts against the next, in `(0, 1)`, such as 0.99; None for SWA. About
+            the last `1 / (1 - decay)` steps count.
         start_epoch: The first epoch that is averaged, from 0. Before it the model is validated as
             it is.
 
@@ -55,8 +55,7 @@ class WeightAverage(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch, logs=None):
         if self.decay is not None and self._epoch >= self.start_epoch:
-            share = min(self.decay, (1 + self._count) / (10 + self._count))
-            self._accumulate(1 - share)
+            self._accumulate((1 - self.decay) / (1 - self.decay ** (self._count + 1)))
 
     def on_test_begin(self, logs=None):
         self._finish_epoch()

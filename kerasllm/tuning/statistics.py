@@ -13,7 +13,7 @@ def mean_interval(values, confidence=0.95):
     Examples:
 
     >>> mean_interval([0.86, 0.87, 0.88])
-    (0.87, 0.0248)
+    (0.87, 0.024841377117503314)
 
     Args:
         values: Numbers, one or more.

@@ -66,12 +66,12 @@ def test_swa_is_the_mean_of_the_epochs_ends(validate):
 def test_ema_follows_every_step():
     plain, _ = train(None)
     record, _ = train(WeightAverage(decay=0.6))
-    average = plain.batches[0]
-    for count, weights in enumerate(plain.batches[1:], 1):
-        decay = min(0.6, (1 + count) / (10 + count))
-        average = [decay * a + (1 - decay) * w for a, w in zip(average, weights, strict=True)]
-        if count % 2:
-            assert_close(record.tested[count // 2], average)
+    for epoch in range(4):
+        steps = plain.batches[: 2 * epoch + 2]
+        counts = 0.6 ** np.arange(len(steps))[::-1]
+        columns = zip(*steps, strict=True)
+        expected = [np.average(column, axis=0, weights=counts) for column in columns]
+        assert_close(record.tested[epoch], expected)
 
 
 def test_keep_best_saves_the_average(tmp_path):
