@@ -6,7 +6,7 @@ import math
 import pathlib
 import shutil
 
-from kerasllm.evaluation.plots import _figure, _save
+from kerasllm.evaluation import plot_intervals
 from kerasllm.files import atomic_write
 from kerasllm.tuning.statistics import summarize
 
@@ -55,32 +55,17 @@ def plot_sweep(path, summary):
         path: The PNG file.
         summary: As `kerasllm.tuning.summarize` gives it.
     """
-    rows = [row for row in summary if row["seeds"]][::-1]  # the first on top
+    rows = [row for row in summary if row["seeds"]]
+    plain = [place for place, row in enumerate(rows) if row["regularizer"] == "none"]
     names = [
-        row["regularizer"] + ("" if row["regularizer"] == "none" else f" {row['strength']:g}")
-        for row in rows
+        "none" if place in plain else f"{row['regularizer']} {row['strength']:g}"
+        for place, row in enumerate(rows)
     ]
-    figure = _figure(9, 1.2 + 0.26 * len(rows), layout="constrained")
-    metrics = {"valid_accuracy": "accuracy", "valid_macro_f1": "macro F1"}
-    for axes, (metric, title) in zip(
-        figure.subplots(1, 2, sharey=True, squeeze=False)[0], metrics.items(), strict=True
-    ):
-        halves = [row[f"{metric}_interval"] for row in rows]
-        halves = [0 if math.isnan(half) else half for half in halves]
-        means = [row[metric] for row in rows]
-        axes.barh(range(len(rows)), means, xerr=halves, color="#9ecae1", capsize=2)
-        axes.set_yticks(range(len(rows)), names, size=8)
-        for row, half in zip(rows, halves, strict=True):
-            if row["regularizer"] == "none":
-                axes.axvspan(row[metric] - half, row[metric] + half, color="#fdae6b", alpha=0.4)
-        if rows:
-            lows = [mean - half for mean, half in zip(means, halves, strict=True)]
-            highs = [mean + half for mean, half in zip(means, halves, strict=True)]
-            margin = 0.1 * (max(highs) - min(lows)) or 0.05
-            axes.set_xlim(min(lows) - margin, max(highs) + margin)
-        axes.set(xlabel=f"{title}, validation")
-        axes.grid(alpha=0.3, axis="x")
-    _save(figure, path)
+    panels = {
+        title: [(row[metric], row[f"{metric}_interval"]) for row in rows]
+        for metric, title in (("valid_accuracy", "accuracy"), ("valid_macro_f1", "macro F1"))
+    }
+    plot_intervals(path, names, panels, plain[0] if plain else None)
 
 
 def log_hparams(folder, cell, figures, history):
