@@ -372,7 +372,7 @@ def test_evaluate_predict_and_save_are_those_of_the_plain_model(tmp_path):
 
 def test_a_resumed_run_ends_like_the_unbroken_one(tmp_path):
     token_ids, labels = make_batch(rows=16)
-    regularizers = [WordDropout(), FGM(), Mixup()]
+    regularizers = [WordDropout(), FGM()]
     options = {"batch_size": 8, "verbose": 0, "shuffle": False}
 
     def adam():
