@@ -48,35 +48,35 @@ R_DROP_RATE = 0.3
 # name -> (strengths by default, the treatment of a strength)
 REGULARIZERS = {
     "none": ((0.0,), lambda strength: Treatment()),
-    "dropout": ((0.3, 0.6), lambda rate: Treatment(dropout=rate)),
-    "word_dropout": ((0.2, 0.4), lambda rate: Treatment(regularizers=(WordDropout(rate),))),
-    "spatial_dropout": ((0.3, 0.6), lambda rate: Treatment(regularizers=(SpatialDropout(rate),))),
-    "l2": ((1e-4, 1e-3), lambda l2: Treatment(regularizers=(WeightPenalty(l2=l2),))),
-    "weight_decay": ((0.1, 1.0), lambda rate: Treatment(regularizers=(WeightDecay(rate),))),
-    "label_smoothing": ((0.1, 0.2), lambda part: Treatment(loss=SmoothedCrossentropy(part))),
-    "focal": ((1.0, 2.0), lambda gamma: Treatment(loss=SparseFocalCrossentropy(gamma))),
+    "dropout": ((0.3, 0.5), lambda rate: Treatment(dropout=rate)),
+    "word_dropout": ((0.1,), lambda rate: Treatment(regularizers=(WordDropout(rate),))),
+    "spatial_dropout": ((0.3,), lambda rate: Treatment(regularizers=(SpatialDropout(rate),))),
+    "l2": ((1e-4,), lambda l2: Treatment(regularizers=(WeightPenalty(l2=l2),))),
+    "weight_decay": ((0.1,), lambda rate: Treatment(regularizers=(WeightDecay(rate),))),
+    "label_smoothing": ((0.1,), lambda part: Treatment(loss=SmoothedCrossentropy(part))),
+    "focal": ((2.0,), lambda gamma: Treatment(loss=SparseFocalCrossentropy(gamma))),
     "r_drop": (
         (1.0, 4.0),
         lambda alpha: Treatment(dropout=R_DROP_RATE, regularizers=(RDrop(alpha),)),
     ),
-    "fgm": ((0.5, 2.0), lambda epsilon: Treatment(regularizers=(FGM(epsilon),))),
+    "fgm": ((0.1, 0.5), lambda epsilon: Treatment(regularizers=(FGM(epsilon),))),
     "pgd": (
-        (0.5, 2.0),
+        (0.5,),
         lambda epsilon: Treatment(regularizers=(PGD(epsilon, step_size=epsilon / 2),)),
     ),
     "virtual_adversarial": (
-        (0.5, 2.0),
+        (0.5,),
         lambda epsilon: Treatment(regularizers=(VirtualAdversarial(epsilon),)),
     ),
     "gradient_penalty": (
-        (0.1, 1.0),
+        (0.1,),
         lambda weight: Treatment(regularizers=(GradientPenalty(weight),)),
     ),
-    "mixup": ((0.2, 1.0), lambda alpha: Treatment(regularizers=(Mixup(alpha),))),
-    "swa": ((3.0,), lambda start: Treatment(callbacks=(WeightAverage(start_epoch=int(start)),))),
-    "ema": ((0.95, 0.99), lambda decay: Treatment(callbacks=(WeightAverage(decay),))),
-    "augmentation": ((0.1, 0.2), lambda rate: Treatment(augmenter=TextAugmenter(rate))),
-    "ensemble": ((3.0, 5.0), lambda members: Treatment(members=int(members))),
+    "mixup": ((0.2,), lambda alpha: Treatment(regularizers=(Mixup(alpha),))),
+    "swa": ((1.0,), lambda start: Treatment(callbacks=(WeightAverage(start_epoch=int(start)),))),
+    "ema": ((0.95,), lambda decay: Treatment(callbacks=(WeightAverage(decay),))),
+    "augmentation": ((0.1,), lambda rate: Treatment(augmenter=TextAugmenter(rate))),
+    "ensemble": ((3.0,), lambda members: Treatment(members=int(members))),
 }
 
 

@@ -42,7 +42,7 @@ def test_all_take_their_turn_with_one_seed_before_the_next():
 
 
 def test_a_failing_cell_is_recorded_and_the_rest_runs(tmp_path):
-    cells = make_cells(["fgm", "mixup"], [0])
+    cells = make_cells(["fgm", "mixup"], [0], [0.2, 1.0])
     trained, lines = [], []
 
     def train(cell):
@@ -64,7 +64,7 @@ def test_a_failing_cell_is_recorded_and_the_rest_runs(tmp_path):
 
 
 def test_a_kill_loses_the_cell_at_work_only(tmp_path):
-    cells = make_cells(["mixup"], [0, 1])
+    cells = make_cells(["mixup"], [0, 1], [0.2, 1.0])
     trained = []
 
     def train(cell):
@@ -90,7 +90,7 @@ def test_what_is_written(tmp_path):
             raise ValueError("no, 谢谢")
         return dict(FIGURES)
 
-    cells = make_cells(["mixup"], [0, 1])
+    cells = make_cells(["mixup"], [0, 1], [0.2, 1.0])
     results = run_sweep(cells, train, tmp_path, str)
     summary = write_sweep(tmp_path, results)
     with open(tmp_path / "sweep.csv", encoding="utf-8", newline="") as file:
