@@ -16,6 +16,7 @@ from kerasllm.tuning.sweep_outputs import log_hparams
 
 # Rows in a batch where nothing is learned.
 JUDGED_BATCH = 256
+CHECKPOINTS = "checkpoints"
 
 
 class CellTrainer:
@@ -63,9 +64,13 @@ class CellTrainer:
         """The figures of a cell: `kerasllm.tuning.sweep_outputs.FIGURES`, by name."""
         start = time.perf_counter()
         treated = treatment(cell.regularizer, cell.strength)
-        members = [
-            self._train(treated, 1_000 * cell.seed + number) for number in range(treated.members)
-        ]
+        try:
+            members = [
+                self._train(treated, 1_000 * cell.seed + number)
+                for number in range(treated.members)
+            ]
+        finally:
+            shutil.rmtree(self.folder / CHECKPOINTS, ignore_errors=True)
         model, keep = members[0]
         if treated.members > 1:
             model = soft_vote([member for member, _ in members])
@@ -81,7 +86,6 @@ class CellTrainer:
             "seconds": seconds,
         }
         log_hparams(self.folder / "tensorboard", cell, figures, keep.history)
-        shutil.rmtree(self.folder / "checkpoints")
         return figures
 
     def _train(self, treated, seed):
@@ -95,7 +99,7 @@ class CellTrainer:
         steps = self.epochs * math.ceil(len(ids) / self.batch_size)
         model = self._build(treated, steps)
         regularize(model, treated.regularizers, seed=seed)
-        keep = KeepBest(self.folder / "checkpoints", "val_macro_f1", patience=self.patience)
+        keep = KeepBest(self.folder / CHECKPOINTS, "val_macro_f1", patience=self.patience)
         model.fit(
             make_batches(ids, labels, self.batch_size, shuffle=True, seed=seed),
             validation_data=make_batches(*self.valid, JUDGED_BATCH),
