@@ -76,7 +76,7 @@ class TextAugmenter:
         return [self._augment(text, seed) for text in check_texts(texts)]
 
     def _augment(self, text, seed):
-        generator = random.Random(f"{seed} {text}")
+        generator = random.Random(f"{seed} {text}".encode("utf-8", "surrogatepass"))
         pieces = self._pieces(text)
         places = [
             place

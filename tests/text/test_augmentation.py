@@ -38,20 +38,8 @@ def test_entities_and_negations_are_never_touched():
     for seed in range(50):
         for text, copy in zip(TEXTS, augment(TEXTS, seed=seed), strict=True):
             assert entities(copy) == entities(text)
-            for kept in (
-                "2个",
-                "[PHONE]",
-                "iPhone15 Pro",
-                "三百元",
-                "打不通",
-                "没",
-                "不行",
-                "没有",
-            ):
-                if kept in text and kept != "三百元":
-                    assert kept in copy, (seed, copy)
-            if "三百" in text:
-                assert "三百" in copy
+            for kept in ("2个", "[PHONE]", "iPhone15 Pro", "三百", "不通", "不行", "没", "没有"):
+                assert copy.count(kept) == text.count(kept), (seed, copy)
             marks = re.compile("[^\u4e00-\u9fff]+")
             assert marks.findall(copy) == marks.findall(text)
 
@@ -80,7 +68,7 @@ def test_synonyms_come_from_the_words_group():
     copies = {
         copy for seed in range(20) for copy in TextAugmenter(1.0, ["synonym"])(["电影精彩"], seed)
     }
-    assert len(copies) > 2
+    assert len(copies) == 2  # two other words for the one, one for the other
     assert all(copy[:-2] in groups["电影"] and copy[-2:] in groups["精彩"] for copy in copies)
 
 

@@ -52,7 +52,7 @@ def test_average_weights_is_the_mean_of_each_weight():
 
 def test_what_does_not_go_together_is_refused():
     models = make_models(2)
-    other = keras.Sequential([keras.Input((None,)), keras.layers.Dense(2)])
+    other = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
     for function in (soft_vote, average_weights):
         with pytest.raises(ValueError, match="should"):
             function([models[0], other])
