@@ -41,7 +41,7 @@ def test_entities_and_negations_are_never_touched():
             for kept in ("2个", "[PHONE]", "iPhone15 Pro", "三百", "不通", "不行", "没", "没有"):
                 assert copy.count(kept) == text.count(kept), (seed, copy)
             marks = re.compile("[^\u4e00-\u9fff]+")
-            assert marks.findall(copy) == marks.findall(text)
+            assert "".join(marks.findall(copy)) == "".join(marks.findall(text))
 
 
 def test_entities_survive_wherever_they_stand():
