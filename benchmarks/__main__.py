@@ -24,6 +24,8 @@ BENCHMARKS = {
     "lstm": "the LSTM layer and the classifier around it, against keras.layers.LSTM",
     "transformer": "the transformer classifier, against the same of stock Keras layers",
     "wordpiece": "BERT's tokenisation, against tokenizers and tensorflow-text",
+    "lstm": "the LSTM layer and the classifier around it, against keras.layers.LSTM",
+    "regularizers": "a train step with each regulariser, against the plain one",
 }
 
 

@@ -4,6 +4,7 @@ from kerasllm.evaluation.errors import write_errors
 from kerasllm.evaluation.evaluate import evaluate_classifier
 from kerasllm.evaluation.plots import (
     plot_confusion_matrix,
+    plot_intervals,
     plot_learning_curves,
     require_matplotlib,
 )
@@ -15,6 +16,7 @@ __all__ = [
     "evaluate_classifier",
     "format_report",
     "plot_confusion_matrix",
+    "plot_intervals",
     "plot_learning_curves",
     "require_matplotlib",
     "write_errors",

@@ -78,6 +78,34 @@ def plot_learning_curves(path, history, title=""):
     _save(figure, path)
 
 
+def plot_intervals(path, names, panels, reference=None):
+    """Draws means as bars with their confidence intervals, a panel for each figure.
+
+    Args:
+        path: The PNG file.
+        names: The name of each bar, from above.
+        panels: dict of title -> a `(mean, half_width)` for each name; a half width may be NaN.
+        reference: The place of a name whose interval is drawn as a band through all; or None.
+    """
+    figure = _figure(4.5 * len(panels), 1.2 + 0.26 * len(names), layout="constrained")
+    places = np.arange(len(names))[::-1]
+    columns = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+    for axes, (title, values) in zip(columns, panels.items(), strict=True):
+        means, halves = np.nan_to_num(np.array(values, float).reshape(-1, 2)).T
+        axes.barh(places, means, xerr=halves, color="#9ecae1", capsize=2)
+        if len(names):
+            low, high = (means - halves).min(), (means + halves).max()
+            margin = 0.1 * (high - low) or 0.05
+            axes.set_xlim(low - margin, high + margin)
+        if reference is not None:
+            mean, half = means[reference], halves[reference]
+            axes.axvspan(mean - half, mean + half, color="#fdae6b", alpha=0.4)
+        axes.set_yticks(places, names, size=8)
+        axes.set(xlabel=title)
+        axes.grid(alpha=0.3, axis="x")
+    _save(figure, path)
+
+
 def require_matplotlib():
     """Raises an `ImportError` that says what to install, before hours of training and not after."""
     try:

@@ -19,6 +19,7 @@ from kerasllm.layers.token_and_position_embedding import TokenAndPositionEmbeddi
 from kerasllm.layers.transformer_decoder_block import TransformerDecoderBlock
 from kerasllm.layers.transformer_encoder_block import TransformerEncoderBlock
 from kerasllm.layers.wordpiece_encoding import WordPieceEncoding
+from kerasllm.layers.stochastic_depth import StochasticDepth
 
 __all__ = [
     "LSTM",
@@ -41,4 +42,5 @@ __all__ = [
     "TransformerDecoderBlock",
     "TransformerEncoderBlock",
     "WordPieceEncoding",
+    "StochasticDepth",
 ]

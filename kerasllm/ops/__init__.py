@@ -10,7 +10,7 @@ from kerasllm.ops.gelu import gelu, gelu_tanh
 from kerasllm.ops.layer_norm import layer_norm
 from kerasllm.ops.linear_cross_entropy import linear_cross_entropy
 from kerasllm.ops.lstm import lstm
-from kerasllm.ops.random import draw_seed
+from kerasllm.ops.random import draw_seed, random_uniform
 
 __all__ = [
     "adamw",
@@ -24,4 +24,5 @@ __all__ = [
     "layer_norm",
     "linear_cross_entropy",
     "lstm",
+    "random_uniform",
 ]

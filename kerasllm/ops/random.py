@@ -54,6 +54,23 @@ def dropout_factors(seed, shape, rate):
     return ops.reshape(factors, shape)
 
 
+def random_uniform(seed, size):
+    """Uniform random numbers that follow from the seed alone, on any backend.
+
+    Args:
+        seed: int32 `(2,)`.
+        size: How many.
+
+    Returns:
+        float32 `(size,)` in `[0, 1)`, of 24 random bits each.
+    """
+    number = ops.arange(size, dtype="int64")
+    zero = number * 0
+    seed = _low(ops.cast(seed, "int64"))
+    word = _philox([number, zero, zero, zero], seed[0], seed[1])[0]
+    return ops.cast(ops.right_shift(word, 8), "float32") / 2**24
+
+
 def _low(word):
     return ops.bitwise_and(word, _WORD)
 

@@ -3,6 +3,7 @@
 Nothing here knows a model or imports TensorFlow, so the same code serves training and prediction.
 """
 
+from kerasllm.text.augmentation import BackTranslation, TextAugmenter
 from kerasllm.text.char_tokenizer import CharTokenizer
 from kerasllm.text.cleaning import TextCleaner
 from kerasllm.text.jieba_tokenizer import JiebaTokenizer
@@ -15,8 +16,10 @@ from kerasllm.text.wordpiece_vocabulary import train_wordpiece_vocabulary
 
 __all__ = [
     "TOKENIZERS",
+    "BackTranslation",
     "CharTokenizer",
     "JiebaTokenizer",
+    "TextAugmenter",
     "TextCleaner",
     "TextPipeline",
     "Vocabulary",

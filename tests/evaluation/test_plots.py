@@ -10,7 +10,12 @@ import pytest
 from matplotlib import font_manager
 from matplotlib.figure import Figure
 
-from kerasllm.evaluation import plot_confusion_matrix, plot_learning_curves, plots
+from kerasllm.evaluation import (
+    plot_confusion_matrix,
+    plot_intervals,
+    plot_learning_curves,
+    plots,
+)
 
 ENGLISH = ["negative", "neutral", "positive"]
 CHINESE = ["差评", "中评", "好评"]
@@ -203,3 +208,17 @@ def test_missing_matplotlib_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(ImportError, match=r"need matplotlib: pip install .kerasllm\[recipes\]"):
         plot_learning_curves(tmp_path / "c.png", make_history(2, "loss"))
+
+
+def test_intervals_have_a_bar_for_each_name_and_a_band_through_all(tmp_path, drawn):
+    path = tmp_path / "intervals.png"
+    values = [(0.80, 0.02), (0.85, 0.01), (0.82, float("nan"))]
+    plot_intervals(path, ["none", "fgm 0.5", "mixup 1"], {"accuracy": values, "macro F1": values})
+    plain = pixels(path)
+    assert_nothing_touches_the_edge(plain)
+    assert {"none", "fgm 0.5", "mixup 1", "accuracy", "macro F1"} <= set(drawn)
+    plot_intervals(path, ["none", "fgm 0.5", "mixup 1"], {"accuracy": values}, reference=0)
+    with_band = pixels(path)
+    plot_intervals(path, ["none", "fgm 0.5", "mixup 1"], {"accuracy": values})
+    assert not np.array_equal(with_band, pixels(path))
+    plot_intervals(path, [], {"accuracy": []})
