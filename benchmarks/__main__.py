@@ -22,10 +22,9 @@ BENCHMARKS = {
     "layer_norm": "residual sum and normalisation, against keras.layers.LayerNormalization",
     "linear_cross_entropy": "a language model's last layer and its loss, against Dense and Keras's",
     "lstm": "the LSTM layer and the classifier around it, against keras.layers.LSTM",
+    "regularizers": "a train step with each regulariser, against the plain one",
     "transformer": "the transformer classifier, against the same of stock Keras layers",
     "wordpiece": "BERT's tokenisation, against tokenizers and tensorflow-text",
-    "lstm": "the LSTM layer and the classifier around it, against keras.layers.LSTM",
-    "regularizers": "a train step with each regulariser, against the plain one",
 }
 
 

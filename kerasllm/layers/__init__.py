@@ -15,11 +15,11 @@ from kerasllm.layers.pooling import MaskedMaxPooling1D, MaskedMeanPooling1D
 from kerasllm.layers.rms_normalization import RMSNormalization
 from kerasllm.layers.rotary_embedding import RotaryEmbedding
 from kerasllm.layers.sine_position_encoding import SinePositionEncoding
+from kerasllm.layers.stochastic_depth import StochasticDepth
 from kerasllm.layers.token_and_position_embedding import TokenAndPositionEmbedding
 from kerasllm.layers.transformer_decoder_block import TransformerDecoderBlock
 from kerasllm.layers.transformer_encoder_block import TransformerEncoderBlock
 from kerasllm.layers.wordpiece_encoding import WordPieceEncoding
-from kerasllm.layers.stochastic_depth import StochasticDepth
 
 __all__ = [
     "LSTM",
@@ -38,9 +38,9 @@ __all__ = [
     "RMSNormalization",
     "RotaryEmbedding",
     "SinePositionEncoding",
+    "StochasticDepth",
     "TokenAndPositionEmbedding",
     "TransformerDecoderBlock",
     "TransformerEncoderBlock",
     "WordPieceEncoding",
-    "StochasticDepth",
 ]

@@ -18,8 +18,6 @@ from kerasllm.training.regularizers import (
 )
 from kerasllm.training.run_folder import open_run_folder
 from kerasllm.training.tensorboard import TensorBoard
-
-__all__ = ["KeepBest", "TensorBoard", "open_run_folder"]
 from kerasllm.training.weight_average import WeightAverage
 
 __all__ = [
@@ -33,6 +31,7 @@ __all__ = [
     "SoftVote",
     "SparseFocalCrossentropy",
     "SpatialDropout",
+    "TensorBoard",
     "VirtualAdversarial",
     "WeightAverage",
     "WeightDecay",
