@@ -7,7 +7,15 @@ from kerasllm import native
 
 native.announce()
 
-from kerasllm import layers, metrics, models, ops, optimizers, training  # noqa: E402
+from kerasllm import (  # noqa: E402
+    explain,
+    layers,
+    metrics,
+    models,
+    ops,
+    optimizers,
+    training,
+)
 from kerasllm.acceleration import accelerate  # noqa: E402
 from kerasllm.text_classifier import TextClassifier  # noqa: E402
 
@@ -15,6 +23,7 @@ __version__ = "0.1.0"
 __all__ = [
     "TextClassifier",
     "accelerate",
+    "explain",
     "layers",
     "metrics",
     "models",
@@ -23,7 +32,3 @@ __all__ = [
     "optimizers",
     "training",
 ]
-from kerasllm import explain  # noqa: E402
-
-__version__ = "0.1.0"
-__all__ = ["TextClassifier", "explain", "layers", "metrics", "models", "native", "ops", "training"]
