@@ -15,7 +15,10 @@ OPERATIONS = ("synonym", "homophone", "delete", "swap")
 # What is never touched: placeholders as kerasllm.text.masking writes them; everything else that is
 # no Chinese character (numbers, Latin words, marks) is not either.
 _PIECE = re.compile(r"(\[[A-Z]+\]|[^\u4e00-\u9fff]+)")
-_NUMERALS = re.compile("[零〇一二两三四五六七八九十百千万亿几半第点]+")
+# Numerals alone (三百), several and what they count (三百元), one and a unit (两天).
+_DIGIT = "[零〇一二两三四五六七八九十百千万亿几半第点]"
+_UNIT = "[个元块角毛天年月日号周时秒次遍份斤两克米里位名人家层楼盒碗杯瓶件条只本张]"
+_NUMERALS = re.compile(f"{_DIGIT}+|{_DIGIT}{{2,}}.+|{_DIGIT}{_UNIT}")
 # A text without them says the opposite. Words that hold one are left alone too.
 _NEGATIONS = frozenset("不没无未非别勿莫否")
 
@@ -137,8 +140,11 @@ class BackTranslation:
 
     Examples:
 
-    >>> augment = BackTranslation(to_english, to_chinese)  # functions of a list to a list of str
-    >>> augment(["房间很干净"])
+    >>> def to_english(texts):
+    ...     return ["The room is very clean"]
+    >>> def to_chinese(texts):
+    ...     return ["房间非常整洁"]
+    >>> BackTranslation(to_english, to_chinese)(["房间很干净"])
     ['房间非常整洁']
 
     Args:

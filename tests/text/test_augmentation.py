@@ -144,3 +144,10 @@ def test_back_translation_keeps_the_text_where_entities_got_lost():
     assert augment(["房间干净", "等了2天", "好", ""]) == ["屋子干净", "等了2天", "好", ""]
     with pytest.raises(ValueError, match="gave 1 texts for 2"):
         BackTranslation(lambda texts: texts[:1], backward)(["好", "房间"])
+
+
+@pytest.mark.parametrize("word", ["三百元", "两天", "第三次", "十二月", "五元"])
+def test_a_chinese_number_in_one_word_with_its_unit_stays(word):
+    """It was once taken for an ordinary word, and deleted."""
+    for seed in range(20):
+        assert word in TextAugmenter(1.0)([f"味道很好，{word}，推荐给朋友"], seed)[0]
