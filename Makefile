@@ -8,6 +8,7 @@ BIN := $(VENV)/bin
 NATIVE_TESTS := build/native-tests
 SANITIZED_TESTS := build/sanitized-tests
 FUZZ_SECONDS ?= 300
+NAME ?= lstm
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-slow test-native test-sanitized fuzz lint format benchmark tensorboard clean check
@@ -20,7 +21,7 @@ help:
 	@echo "make test-sanitized  the same under the address and undefined-behaviour sanitizers"
 	@echo "make fuzz            random input under the sanitizers, FUZZ_SECONDS=300 a target"
 	@echo "make lint, format    ruff and clang-format: check, or rewrite"
-	@echo "make benchmark       python -m benchmarks lstm"
+	@echo "make benchmark       python -m benchmarks NAME, lstm by default"
 	@echo "make tensorboard     open the last run's logs"
 	@echo "make clean           remove the environment and everything built"
 
@@ -94,7 +95,7 @@ format: $(VENV)/.installed
 	$(BIN)/clang-format -i $(CXX_FILES)
 
 benchmark: $(VENV)/.installed
-	$(BIN)/python -m benchmarks lstm
+	$(BIN)/python -m benchmarks $(NAME)
 
 tensorboard: $(VENV)/.installed
 	$(BIN)/tensorboard --logdir "$$(ls -td runs/*/tensorboard | head -n 1)"

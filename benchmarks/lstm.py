@@ -1,4 +1,4 @@
-"""The LSTM layer, and the classifier Embedding-LSTM-Dense around it, against keras.layers.LSTM.
+"""The LSTM layer, and the classifier Embedding-LSTM-Dense around it, against the same of Keras.
 
 Both are measured with jit off, which is Keras's default on a CPU, and on.
 """
@@ -18,25 +18,28 @@ MODEL_SHAPES = [(64, 128, 128), (1, 16, 128), (8, 512, 128), (64, 128, 32), (64,
 STOCK = "stock"
 
 
-def build(layer_class, width, policy, jit_compile):
-    """Embedding, LSTM, Dense over two classes, with the same weights for every class and policy."""
+def build(package, width, policy, jit_compile):
+    """Embedding, LSTM, Dense over two classes, compiled with Adam, of `package`: keras or kerasllm.
+
+    The weights are the same for both and every policy.
+    """
     keras.utils.set_random_seed(7)
     model = keras.Sequential(
         [
             keras.Input((None,), dtype="int32"),
-            keras.layers.Embedding(VOCABULARY, width, dtype=policy),
-            layer_class(width, dtype=policy),
+            package.layers.Embedding(VOCABULARY, width, dtype=policy),
+            package.layers.LSTM(width, dtype=policy),
             keras.layers.Dense(2, dtype="float32"),
         ]
     )
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    model.compile("adam", loss, jit_compile=jit_compile)
+    model.compile(package.optimizers.Adam(), loss, jit_compile=jit_compile)
     return model
 
 
 def variants(width):
     """name -> (model, dtype policy)."""
-    stock, ours = keras.layers.LSTM, kerasllm.layers.LSTM
+    stock, ours = keras, kerasllm
     mixed = "mixed_bfloat16"
     return {
         STOCK: (build(stock, width, "float32", False), "float32"),
@@ -61,7 +64,7 @@ def gradient_function(model, token_ids, labels):
     def gradients(ids, classes):
         with tf.GradientTape() as tape:
             loss = model.loss(classes, model(ids, training=True))
-        found = tape.gradient(loss, model.trainable_variables[1:])  # the embedding is Keras's own
+        found = tape.gradient(loss, model.trainable_variables[1:])  # the LSTM and the dense layer
         return tf.add_n([tf.reduce_sum(tf.cast(g, tf.float32)) for g in found])
 
     function = tf.function(gradients, jit_compile=bool(model.jit_compile))
@@ -111,8 +114,7 @@ def add_peak_memory(rows, batch, time, width):
 
 def print_peak_memory(owner, policy, batch, time, width):
     """Prints by how many megabytes three train steps raise this process's peak memory."""
-    layer_class = {"keras": keras.layers.LSTM, "kerasllm": kerasllm.layers.LSTM}[owner]
-    model = build(layer_class, width, policy, False)
+    model = build({"keras": keras, "kerasllm": kerasllm}[owner], width, policy, False)
     random = np.random.default_rng(0)
     model.train_on_batch(np.ones((1, 2), "int32"), np.zeros(1, "int32"))
     with measure.peak_of_this_process() as peak:

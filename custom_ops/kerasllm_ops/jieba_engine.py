@@ -6,14 +6,12 @@ import functools
 import importlib.metadata
 import importlib.util
 import itertools
-import os
 import pathlib
 import sys
 import weakref
 
-from kerasllm_ops.loader import find_file
+from kerasllm_ops import text_library
 
-LIBRARY = "libkerasllm_text.so"
 # The order in which the library counts them.
 MODES = ("cut", "all", "search")
 # The versions of jieba whose algorithm the library has.
@@ -30,22 +28,13 @@ _CHARACTERS_PER_CALL = 1 << 16
 @functools.cache
 def problem():
     """Why there is no engine here, in one sentence, or `None` if there is one."""
-    if os.environ.get("KERASLLM_NATIVE") == "0":
-        return "KERASLLM_NATIVE=0 switches the native library off"
     try:
         version = importlib.metadata.version("jieba")
     except importlib.metadata.PackageNotFoundError:
         return "jieba, whose dictionary it reads, is not installed"
     if version not in JIEBA_VERSIONS:
         return f"jieba is {version}, but the native library does what {JIEBA_VERSIONS[-1]} does"
-    path = find_file(LIBRARY)
-    if path is None:
-        return "kerasllm was installed without its native library"
-    try:
-        ctypes.CDLL(str(path))
-    except OSError as error:
-        return f"the native library does not load: {error}"
-    return None
+    return text_library.load()[1]
 
 
 def takes(words):
@@ -238,7 +227,7 @@ def _read_table(path):
 
 @functools.cache
 def _library():
-    library = ctypes.CDLL(str(find_file(LIBRARY)))
+    library, _ = text_library.load()
     pointer, int64, flag = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int
     text = ctypes.c_char_p
     error = (text, int64)

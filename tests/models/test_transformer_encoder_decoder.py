@@ -40,7 +40,7 @@ def test_greedy_decoding_says_what_the_model_says_without_caches(pre_norm, dtype
         target = [START]
         while len(target) < 10 and target[-1] != END:
             logits = model(
-                {"source_token_ids": source[row : row + 1], "target_token_ids": [target]}
+                {"source_token_ids": source[row : row + 1], "target_token_ids": np.array([target])}
             )
             expected = np.array(logits)[0, -1]
             chosen = found[row, len(target) - 1]
