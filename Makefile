@@ -9,6 +9,7 @@ NATIVE_TESTS := build/native-tests
 SANITIZED_TESTS := build/sanitized-tests
 FUZZ_SECONDS ?= 300
 NAME ?= lstm
+TEST_PROCESSES ?= 2
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-slow test-native test-sanitized fuzz lint format benchmark tensorboard clean check
@@ -60,7 +61,7 @@ demo: $(VENV)/.installed
 	$(BIN)/python recipes/chinese_text_classification.py --output-dir runs/demo --resume
 
 test: lint test-native
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile
 
 test-slow: $(VENV)/.installed
 	$(BIN)/python -m pytest -m slow
