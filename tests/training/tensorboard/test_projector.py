@@ -1,6 +1,7 @@
 """The projector's files, read by the plugin of the installed TensorBoard."""
 
 import json
+import time
 
 import keras
 import numpy as np
@@ -31,6 +32,14 @@ def serve(folder):
     return Client(app, Response)
 
 
+def wait_for_runs(client, seconds=30):
+    """The runs that the plugin knows; logs are read by another thread of TensorBoard."""
+    end = time.monotonic() + seconds
+    while not (runs := json.loads(client.get(f"{PREFIX}/runs").data)) and time.monotonic() < end:
+        time.sleep(0.1)
+    return runs
+
+
 def read(client, run, name):
     query = {"run": run, "name": name}
     info = json.loads(client.get(f"{PREFIX}/info", query_string={"run": run}).data)
@@ -45,7 +54,7 @@ def test_trained_vectors_are_served_with_the_vocabularys_words(tmp_path):
     tokens = run.pipeline.vocabulary.tokens
     run.fit(TensorBoard(tmp_path / "run", [EmbeddingProjector(tokens)]), epochs=1)
     client = serve(tmp_path)
-    assert json.loads(client.get(f"{PREFIX}/runs").data) == ["run/train"]
+    assert wait_for_runs(client) == ["run/train"]
     vectors, metadata = read(client, "run/train", "embedding")
     trained = np.array(run.model.get_layer("embedding").embeddings)
     np.testing.assert_allclose(vectors, trained, rtol=1e-5)
