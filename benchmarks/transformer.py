@@ -40,7 +40,7 @@ def build_stock(time, width, heads, layers, policy):
 
     token_ids = keras.Input((None,), dtype="int32")
     x = layer("Embedding", VOCABULARY, width, mask_zero=True)(token_ids)
-    positions = keras.ops.arange(keras.ops.shape(token_ids)[1])
+    positions = keras.ops.cumsum(keras.ops.ones_like(token_ids), axis=1) - 1
     x = layer("Add")([x, layer("Embedding", time, width)(positions)])
     x = layer("LayerNormalization", epsilon=1e-6)(x)
     x = layer("Dropout", DROPOUT)(x)

@@ -47,8 +47,8 @@ class TransformerDecoderBlock(TransformerBlock):
             self.cross_attention = self._attention(dim, "cross_attention", rotary=False)
             self.cross_attention.build((None, None, dim), (None, None, context_shape[-1]))
             self.cross_attention_norm = self._normalization(dim, "cross_attention_norm")
-        self.feed_forward_norm = self._normalization(dim, "feed_forward_norm")
         self._build_feed_forward(dim)
+        self.feed_forward_norm = self._normalization(dim, "feed_forward_norm")
 
     def make_cache(self, batch_size, max_length):
         """An empty cache for the self-attention; see `CachedMultiHeadAttention.make_cache`. The

@@ -33,8 +33,8 @@ class TransformerEncoderBlock(TransformerBlock):
         self.attention = self._attention(dim, "attention")
         self.attention.build((None, None, dim))
         self.attention_norm = self._normalization(dim, "attention_norm")
-        self.feed_forward_norm = self._normalization(dim, "feed_forward_norm")
         self._build_feed_forward(dim)
+        self.feed_forward_norm = self._normalization(dim, "feed_forward_norm")
 
     def call(self, inputs, mask=None, causal=False, training=False):
         def attend(states):
