@@ -80,7 +80,7 @@ def parse_arguments(arguments=None):
     add("--min-frequency", type=positive, default=2, help="rarer words are spelled (default: 2)")
     add("--max-length", type=positive, default=256, help="tokens; the rest is cut (default: 256)")
     add("--epochs", type=positive, help="at most (default: 5 to 20, fewer for more rows)")
-    add("--patience", type=positive, default=5, help="epochs without improvement (default: 5)")
+    add("--patience", type=positive, help="epochs without improvement (default: half, 5 at least)")
     add("--batch-size", type=positive, default=128)
     add("--learning-rate", type=float, help="falls to 0 by a cosine (default: the model's)")
     add("--dropout", type=float, help="(default: the model's)")
@@ -238,6 +238,9 @@ def main(arguments=None):
         arguments.dropout = preset["arguments"]["dropout"]
     if arguments.epochs is None:
         arguments.epochs = default_epochs(len(parts["train"]), arguments.batch_size)
+    if arguments.patience is None:
+        # On few rows an epoch is a few steps, and the first ones go up and down.
+        arguments.patience = max(5, arguments.epochs // 2)
     settings = {k: v for k, v in vars(arguments).items() if k not in ("output_dir", "resume")}
     folder, resuming = open_run_folder(
         arguments.output_dir, settings, arguments.resume, may_change=("patience",)
