@@ -81,6 +81,11 @@ class TokenAndPositionEmbedding(keras.layers.Layer):
         )
         self.built = True
 
+    @property
+    def embeddings(self):
+        """The tokens' table, by the name that it has in `keras.layers.Embedding`."""
+        return self.token_embeddings
+
     def call(self, token_ids, segment_ids=None, start_index=0):
         if segment_ids is not None and not self.num_segments:
             raise ValueError(

@@ -2,26 +2,34 @@
 
 import keras
 
+from kerasllm.layers import TokenAndPositionEmbedding
 
-def find_embedding(model, name=None):
-    """The embedding layer of a model, at any depth.
+KINDS = (keras.layers.Embedding, TokenAndPositionEmbedding)
+
+
+def find_embedding(model, embedding=None):
+    """The layer of a model, at any depth, that turns token ids into vectors.
 
     Args:
         model: A Keras model.
-        name: The layer's name; None where there is but one.
+        embedding: The layer, or its name or path; by default the only `keras.layers.Embedding` or
+            `TokenAndPositionEmbedding`.
 
     Raises:
-        ValueError: If there is none, or several and no name.
+        ValueError: If there is no such layer, or more than one.
     """
-    layers = [
-        layer
-        for layer in model._flatten_layers()
-        if isinstance(layer, keras.layers.Embedding) and name in (None, layer.name)
-    ]
-    if len(layers) == 1:
-        return layers[0]
-    if layers:
-        names = ", ".join(layer.name for layer in layers)
-        raise ValueError(f"{model.name} has several embedding layers: {names}. Name one.")
-    called = "" if name is None else f" called {name!r}"
-    raise ValueError(f"{model.name} has no embedding layer{called}.")
+    layers = model._flatten_layers(include_self=False)
+    if embedding is None:
+        found = [layer for layer in layers if isinstance(layer, KINDS)]
+    else:
+        found = [
+            layer for layer in layers if layer is embedding or embedding in (layer.name, layer.path)
+        ]
+    if len(found) == 1:
+        return found[0]
+    wanted = "embedding layer" if embedding is None else f"layer {embedding!r}"
+    paths = ", ".join(layer.path for layer in found) or "none"
+    raise ValueError(
+        f"{model.name} should have one {wanted}, but has {len(found)}: {paths}. Name the layer "
+        "that token ids go into."
+    )

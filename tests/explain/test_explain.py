@@ -274,7 +274,7 @@ def test_attribution_draws_itself():
         (lambda m: integrated_gradients(m, []), "expected the ids of one text"),
         (lambda m: integrated_gradients(m, [0.5]), "expected the ids of one text"),
         (lambda m: integrated_gradients(m, IDS, output="loss"), "output is 'loss'"),
-        (lambda m: integrated_gradients(m, IDS, layer="x"), "no embedding layer called 'x'"),
+        (lambda m: integrated_gradients(m, IDS, layer="x"), "one layer 'x', but has 0"),
         (lambda m: integrated_gradients(make_bag_model(several=True), IDS), "words, others"),
         (lambda m: occlusion(m, IDS, window=7), "window is 7; expected 1 to the text's 6"),
         (lambda m: attention_attribution(m, IDS), "no attention layer that gives its weights"),

@@ -191,6 +191,15 @@ def test_gbk_table_without_header_is_split_and_learned(small, tmp_path, classifi
     assert len(errors) == round(test * (1 - reports["test"]["accuracy"]))
 
 
+def test_transformer_is_trained_from_end_to_end(small, tmp_path, classification):
+    """The embedding projector once knew no embedding but Keras's own, and ended the run."""
+    reports = classification.main(small(make_rows(90, 5), "--model", "transformer"))
+    assert set(os.listdir(tmp_path / "run")) == OUTPUTS
+    assert set(reports) == {"valid", "test"}
+    words = tmp_path / "run" / "tensorboard" / "train" / "embedding_metadata.tsv"
+    assert "店" in words.read_text("utf-8")
+
+
 @pytest.mark.parametrize(
     ("rows", "options", "message"),
     [

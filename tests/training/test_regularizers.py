@@ -15,6 +15,7 @@ from regularizer_reference import (
     unit_rows,
 )
 
+from kerasllm.models.embedding import find_embedding
 from kerasllm.ops.random import dropout_factors
 from kerasllm.training import (
     FGM,
@@ -29,7 +30,6 @@ from kerasllm.training import (
     WordDropout,
     regularize,
 )
-from kerasllm.training.regularizers.embedding_hook import find_embedding
 
 WEIGHTS = np.array([0.5, 2.0, 1.0, 0.0, 3.0, 1.0])
 

@@ -2,8 +2,8 @@
 
 import keras
 
+from kerasllm.models.embedding import find_embedding
 from kerasllm.training.regularizers.base import Regularizer
-from kerasllm.training.regularizers.embedding_hook import find_embedding
 
 
 def regularize(model, regularizers, embedding=None, seed=0):

@@ -33,7 +33,7 @@ class EmbeddingProjector(Part):
 
     def begin(self, board):
         self._embedding = find_embedding(board.model, self.layer)
-        size = self._embedding.input_dim
+        size = self._embedding.embeddings.shape[0]
         if len(self.tokens) > size:
             raise ValueError(
                 f"There are {len(self.tokens)} tokens, but {self._embedding.name} has {size} ids."

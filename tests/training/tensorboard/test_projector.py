@@ -97,8 +97,8 @@ def two_embeddings():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"tokens": ["a"]}, "several embedding layers: words, positions. Name one"),
-        ({"tokens": ["a"], "layer": "word"}, "no embedding layer called 'word'"),
+        ({"tokens": ["a"]}, "one embedding layer, but has 2: words, positions. Name"),
+        ({"tokens": ["a"], "layer": "word"}, "one layer .word., but has 0: none. Name"),
         ({"tokens": ["a"] * 10, "layer": "words"}, "10 tokens, but words has 9 ids"),
     ],
 )
