@@ -51,7 +51,7 @@ def ours(inputs, residual, gamma, beta):
     )
 
 
-def compare(work, shape_text, pair, tensors, d_outputs, repeats, size_bytes):
+def compare(work, shape_text, pair, tensors, d_outputs, repeats, size_bytes=None, flops=None):
     """Rows of stock and ours, jit off and on, of one work."""
     dtype = d_outputs.dtype.name
     functions = {
@@ -64,7 +64,7 @@ def compare(work, shape_text, pair, tensors, d_outputs, repeats, size_bytes):
     check_equality(functions, dtype)
     times = measure.interleave(functions, repeats)
     dtypes = dict.fromkeys(functions, dtype)
-    return measure.rows(work, shape_text, times, dtypes, STOCK, size_bytes=size_bytes)
+    return measure.rows(work, shape_text, times, dtypes, STOCK, flops, size_bytes)
 
 
 def run(quick=False):

@@ -1,8 +1,8 @@
 """A gated dense layer: GEGLU, SwiGLU and their like."""
 
 import keras
-from keras import ops
 
+from kerasllm.ops.dense import dense
 from kerasllm.ops.gelu import gelu, kind_of
 
 
@@ -84,7 +84,7 @@ class GatedDense(keras.layers.Layer):
             )
 
     def call(self, inputs):
-        products = ops.matmul(inputs, self.kernel)
+        products = dense(inputs, self.kernel)
         return gelu(products, self.bias, kind=kind_of(self.activation), gated=True)
 
     def compute_output_shape(self, input_shape):

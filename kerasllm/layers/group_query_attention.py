@@ -4,6 +4,7 @@ import keras
 from keras import ops
 
 from kerasllm.layers.fused_attention import fused_attention
+from kerasllm.layers.projection import project
 from kerasllm.ops.attention import why_attention_not_served
 
 
@@ -77,9 +78,9 @@ class GroupedQueryAttention(keras.layers.GroupQueryAttention):
             )
         key = value if key is None else key
         outputs = fused_attention(
-            self._query_dense(query),
-            self._key_dense(key),
-            self._value_dense(value),
+            project(self._query_dense, query),
+            project(self._key_dense, key),
+            project(self._value_dense, value),
             scale=self._inverse_sqrt_head_dim,
             query_mask=query_mask,
             key_masks=[value_mask, key_mask],
@@ -91,7 +92,7 @@ class GroupedQueryAttention(keras.layers.GroupQueryAttention):
         )
         if self.use_gate:
             outputs = ops.multiply(outputs, self._gate_dense(query))
-        return self._output_dense(outputs)
+        return project(self._output_dense, outputs, num_axes=2)
 
     def _fused(self, query, attention_mask):
         """Whether the op computes what this call asks for."""

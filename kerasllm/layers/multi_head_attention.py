@@ -4,6 +4,7 @@ import keras
 from keras import ops
 
 from kerasllm.layers.fused_attention import fused_attention
+from kerasllm.layers.projection import project
 from kerasllm.ops.attention import why_attention_not_served
 
 
@@ -86,9 +87,9 @@ class MultiHeadAttention(keras.layers.MultiHeadAttention):
             if getattr(tensor, "_keras_mask", None) is not None:
                 tensor._keras_mask = None
         outputs = fused_attention(
-            self._query_dense(query),
-            self._key_dense(key),
-            self._value_dense(value),
+            project(self._query_dense, query),
+            project(self._key_dense, key),
+            project(self._value_dense, value),
             scale=self._inverse_sqrt_key_dim,
             query_mask=query_mask,
             key_masks=[value_mask, key_mask],
@@ -100,7 +101,7 @@ class MultiHeadAttention(keras.layers.MultiHeadAttention):
         )
         if self._use_gate:
             outputs = ops.multiply(outputs, self._gate_dense(query))
-        outputs = self._output_dense(outputs)
+        outputs = project(self._output_dense, outputs, num_axes=2)
         if query_mask is not None:
             outputs._keras_mask = query_mask
         return outputs

@@ -3,6 +3,7 @@ same maths in keras.ops."""
 
 from kerasllm.ops.adamw import adamw
 from kerasllm.ops.attention import attention
+from kerasllm.ops.dense import dense
 from kerasllm.ops.dropout import dropout
 from kerasllm.ops.embedding import embedding
 from kerasllm.ops.gather_positions import gather_positions
@@ -15,6 +16,7 @@ from kerasllm.ops.random import draw_seed, random_uniform
 __all__ = [
     "adamw",
     "attention",
+    "dense",
     "draw_seed",
     "dropout",
     "embedding",

@@ -1,0 +1,62 @@
+"""A dense layer's product with its bias, on any backend."""
+
+from keras import backend, ops
+
+from kerasllm.ops.dispatch import served
+
+# Below so many rows a product is bound by reading the kernel, and packing it first does not pay.
+FEWEST_ROWS = 32
+
+
+def dense(inputs, kernel, bias=None):
+    """`inputs @ kernel + bias`.
+
+    In programs that XLA compiles for the CPU, in float32 and bfloat16, one fused op,
+    `kerasllm_ops.dense`: XLA multiplies bfloat16 no faster than float32. Everywhere else
+    `keras.ops.matmul`, which no kernel of ours has beaten (`python -m benchmarks dense`).
+
+    Args:
+        inputs: `(..., input_dim)`.
+        kernel: `(input_dim, units)` in the dtype of `inputs`.
+        bias: `(units,)`; or None.
+
+    Returns:
+        `(..., units)` in the dtype of `inputs`.
+    """
+    if not dense_is_fused(inputs.dtype) or _has_few_rows(inputs.shape):
+        return composed_dense(inputs, kernel, bias)
+    from kerasllm_ops.dense import dense as fused
+
+    return fused(inputs, kernel, None if bias is None else ops.cast(bias, "float32"))
+
+
+def composed_dense(inputs, kernel, bias=None):
+    """`dense` in keras.ops; the arguments and the result are the same."""
+    products = ops.matmul(inputs, kernel)
+    return products if bias is None else ops.add(products, ops.cast(bias, products.dtype))
+
+
+def dense_is_fused(dtype):
+    """Whether `dense` takes the fused op for tensors of this dtype at this place."""
+    return served("dense", dtype) and _compiled_by_xla()
+
+
+def _compiled_by_xla():
+    """Whether a function with jit_compile=True is being traced."""
+    if backend.backend() != "tensorflow":
+        return False
+    import tensorflow as tf
+    from tensorflow.python.ops import control_flow_util
+
+    if tf.executing_eagerly():
+        return False
+    return control_flow_util.GraphOrParentsInXlaContext(tf.compat.v1.get_default_graph())
+
+
+def _has_few_rows(shape):
+    rows = 1
+    for size in shape[:-1]:
+        if size is None:
+            return False
+        rows *= size
+    return rows < FEWEST_ROWS

@@ -1,0 +1,78 @@
+// How rows in memory become the operands of panel_product: panels of their columns, panels of their
+// transpose, and left operands.
+#ifndef KERASLLM_COMMON_PACKING_H_
+#define KERASLLM_COMMON_PACKING_H_
+
+#include "common/transposed_product.h"
+
+namespace kerasllm {
+namespace KERASLLM_ISA {
+
+// Unit `unit` of a panel: `size` elements, at most kPanel, of each of its rows; null for zeros.
+template <class T>
+inline void put_panel_row(const T* const* from, int64_t size, int64_t unit, float* panel) {
+  float* const to = panel + unit * kPanel;
+  const int64_t filled = from[0] == nullptr ? 0 : size;
+  for (int64_t j = 0; j < filled; ++j) convert(from[0][j], to + j);
+  for (int64_t j = filled; j < kPanel; ++j) to[j] = 0.0f;
+}
+inline void put_panel_row(const bfloat16* const* from, int64_t size, int64_t unit,
+                          bfloat16* panel) {
+  bfloat16* const to = panel + unit * 2 * kPanel;
+  put_pairs(from[0], from[1], size, 1, to);
+  for (int64_t j = 2 * size; j < 2 * kPanel; ++j) to[j] = bfloat16();
+}
+
+// Rows of `dim` elements as panels of their columns, each `depth` rows deep; row_at(k) is row k's
+// address, null for zeros.
+template <class T, class RowAt>
+inline void pack_columns(const RowAt& row_at, int64_t dim, int64_t depth, Operand<T>* panels) {
+  constexpr int64_t kUnitRows = kUnit<Operand<T>>;
+  for (int64_t unit = 0; unit * kUnitRows < depth; ++unit) {
+    const T* rows[kUnitRows];
+    for (int64_t i = 0; i < kUnitRows; ++i) rows[i] = row_at(unit * kUnitRows + i);
+    for (int64_t column = 0; column < dim; column += kPanel) {
+      const T* from[kUnitRows];
+      for (int64_t i = 0; i < kUnitRows; ++i) {
+        from[i] = rows[i] == nullptr ? nullptr : rows[i] + column;
+      }
+      put_panel_row(from, min_of<int64_t>(kPanel, dim - column), unit, panels + column * depth);
+    }
+  }
+}
+
+// The transpose of kPanel rows as one panel, `depth` deep. A stretch of the panel at a time, so
+// that what is written stays in the first cache level until its lines are full.
+template <class T, class RowAt>
+inline void pack_rows(const RowAt& row_at, int64_t dim, int64_t depth, Operand<T>* panel) {
+  constexpr int64_t kStretch = 64;
+  for (int64_t begin = 0; begin < depth; begin += kStretch) {
+    const int64_t end = min_of(depth, begin + kStretch);
+    for (int64_t j = 0; j < kPanel; ++j) {
+      const T* const from = row_at(j);
+      const int64_t filled = from == nullptr ? begin : max_of(begin, min_of(dim, end));
+      for (int64_t k = begin; k < filled; ++k) convert(from[k], panel + panel_index(panel, k, j));
+      for (int64_t k = filled; k < end; ++k) panel[panel_index(panel, k, j)] = Operand<T>();
+    }
+  }
+}
+
+// `count` rows as the left operand of a product: as they lie where that serves, else a copy in
+// `buffer`, which has space for count * depth elements.
+template <class T>
+inline const Operand<T>* left_rows(const T* rows, int64_t count, int64_t dim, int64_t depth,
+                                   Operand<T>* buffer) {
+  if (sizeof(T) == sizeof(Operand<T>) && dim == depth) {
+    return reinterpret_cast<const Operand<T>*>(rows);
+  }
+  for (int64_t row = 0; row < count; ++row) {
+    for (int64_t k = 0; k < dim; ++k) convert(rows[row * dim + k], buffer + row * depth + k);
+    for (int64_t k = dim; k < depth; ++k) buffer[row * depth + k] = Operand<T>();
+  }
+  return buffer;
+}
+
+}  // namespace KERASLLM_ISA
+}  // namespace kerasllm
+
+#endif  // KERASLLM_COMMON_PACKING_H_

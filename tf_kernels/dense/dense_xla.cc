@@ -1,0 +1,156 @@
+// KerasllmDense and its gradients in programs that XLA compiles for the CPU: calls of the same
+// kernels, on the program's threads. XLA's own bfloat16 products are no faster than float32 ones.
+// Shapes were checked when the ops' shape functions ran.
+#include "common/xla_kernel.h"
+#include "dense/dense.h"
+
+namespace kerasllm {
+namespace {
+
+namespace ffi = xla::ffi;
+using tensorflow::OpKernelConstruction;
+using tensorflow::TensorShape;
+using tensorflow::XlaOpKernel;
+using tensorflow::XlaOpKernelContext;
+
+struct Rows {
+  int64_t count, size;
+};
+Rows rows_of(const ffi::RemainingArgs& arguments, size_t index) {
+  int64_t count = 1;
+  const auto sizes = arguments.get<ffi::AnyBuffer>(index)->dimensions();
+  for (size_t i = 0; i + 1 < sizes.size(); ++i) count *= sizes[i];
+  return {count, sizes.back()};
+}
+
+template <class T>
+ffi::Error forward(ffi::ThreadPool pool, ffi::RemainingArgs in, ffi::RemainingRets out) {
+  const Rows inputs = rows_of(in, 0);
+  XlaParallel parallel(std::move(pool));
+  dense_forward({{inputs.count, inputs.size, rows_of(in, 1).size},
+                 xla_input<T>(in, 0),
+                 xla_input<T>(in, 1),
+                 optional_xla_input<float>(in, 2),
+                 xla_output<T>(out, 0)},
+                parallel);
+  return ffi::Error::Success();
+}
+
+template <class T>
+ffi::Error inputs_gradient(ffi::ThreadPool pool, ffi::RemainingArgs in, ffi::RemainingRets out) {
+  const Rows d_outputs = rows_of(in, 1);
+  DenseBackward<T> args = {};
+  args.shape = {d_outputs.count, rows_of(in, 0).count, d_outputs.size};
+  args.kernel = xla_input<T>(in, 0);
+  args.d_outputs = xla_input<T>(in, 1);
+  args.d_inputs = xla_output<T>(out, 0);
+  XlaParallel parallel(std::move(pool));
+  dense_backward(args, parallel);
+  return ffi::Error::Success();
+}
+
+template <class T>
+ffi::Error kernel_gradient(ffi::ThreadPool pool, ffi::RemainingArgs in, ffi::RemainingRets out) {
+  const Rows inputs = rows_of(in, 0);
+  DenseBackward<T> args = {};
+  args.shape = {inputs.count, inputs.size, rows_of(in, 1).size};
+  args.inputs = xla_input<T>(in, 0);
+  args.d_outputs = xla_input<T>(in, 1);
+  args.d_kernel = xla_output<T>(out, 0);
+  XlaParallel parallel(std::move(pool));
+  dense_backward(args, parallel);
+  return ffi::Error::Success();
+}
+
+template <class T>
+ffi::Error bias_gradient(ffi::ThreadPool pool, ffi::RemainingArgs in, ffi::RemainingRets out) {
+  const Rows d_outputs = rows_of(in, 0);
+  DenseBackward<T> args = {};
+  args.shape = {d_outputs.count, 0, d_outputs.size};
+  args.d_outputs = xla_input<T>(in, 0);
+  args.d_bias = xla_output<float>(out, 0);
+  XlaParallel parallel(std::move(pool));
+  dense_backward(args, parallel);
+  return ffi::Error::Success();
+}
+
+#define KERASLLM_DENSE_HANDLER(name, function)                                                     \
+  XLA_FFI_DEFINE_HANDLER(k##name, function,                                                        \
+                         ffi::Ffi::Bind().Ctx<ffi::ThreadPool>().RemainingArgs().RemainingRets()); \
+  XLA_FFI_REGISTER_HANDLER(ffi::GetXlaFfiApi(), #name, "Host", k##name)
+#define KERASLLM_DENSE_HANDLERS(name, function)            \
+  KERASLLM_DENSE_HANDLER(name##_float32, function<float>); \
+  KERASLLM_DENSE_HANDLER(name##_bfloat16, function<kerasllm::bfloat16>)
+
+KERASLLM_DENSE_HANDLERS(kerasllm_dense, forward);
+KERASLLM_DENSE_HANDLERS(kerasllm_dense_inputs_grad, inputs_gradient);
+KERASLLM_DENSE_HANDLERS(kerasllm_dense_kernel_grad, kernel_gradient);
+KERASLLM_DENSE_HANDLERS(kerasllm_dense_bias_grad, bias_gradient);
+
+class DenseXlaBase : public XlaOpKernel {
+ public:
+  explicit DenseXlaBase(OpKernelConstruction* context) : XlaOpKernel(context) {
+    OP_REQUIRES_OK(context, context->GetAttr("T", &type_));
+  }
+
+ protected:
+  void emit(XlaOpKernelContext* context, const char* handler, const TensorShape& shape) {
+    emit_custom_call(context, typed_handler(handler, type_),
+                     {row_major_like(xla_type(type_), shape)}, XlaAttributes().text());
+  }
+  static TensorShape with_last(TensorShape shape, int64_t size) {
+    shape.set_dim(shape.dims() - 1, size);
+    return shape;
+  }
+
+  tensorflow::DataType type_;
+};
+
+class DenseXlaOp : public DenseXlaBase {
+ public:
+  using DenseXlaBase::DenseXlaBase;
+  void Compile(XlaOpKernelContext* context) override {
+    emit(context, "kerasllm_dense",
+         with_last(context->InputShape(0), context->InputShape(1).dim_size(1)));
+  }
+};
+
+class DenseInputsGradXlaOp : public DenseXlaBase {
+ public:
+  using DenseXlaBase::DenseXlaBase;
+  void Compile(XlaOpKernelContext* context) override {
+    emit(context, "kerasllm_dense_inputs_grad",
+         with_last(context->InputShape(1), context->InputShape(0).dim_size(0)));
+  }
+};
+
+class DenseKernelGradXlaOp : public DenseXlaBase {
+ public:
+  using DenseXlaBase::DenseXlaBase;
+  void Compile(XlaOpKernelContext* context) override {
+    const TensorShape inputs = context->InputShape(0), d_outputs = context->InputShape(1);
+    emit(context, "kerasllm_dense_kernel_grad",
+         TensorShape({inputs.dim_size(inputs.dims() - 1), d_outputs.dim_size(inputs.dims() - 1)}));
+  }
+};
+
+class DenseBiasGradXlaOp : public DenseXlaBase {
+ public:
+  using DenseXlaBase::DenseXlaBase;
+  void Compile(XlaOpKernelContext* context) override {
+    const TensorShape d_outputs = context->InputShape(0);
+    const TensorShape shape({d_outputs.dim_size(d_outputs.dims() - 1)});
+    emit_custom_call(context, typed_handler("kerasllm_dense_bias_grad", type_),
+                     {row_major_like(xla::F32, shape)}, XlaAttributes().text());
+  }
+};
+
+REGISTER_KERNEL_BUILDER(Name("KerasllmDense").Device("XLA_CPU_JIT"), DenseXlaOp);
+REGISTER_KERNEL_BUILDER(Name("KerasllmDenseInputsGrad").Device("XLA_CPU_JIT"),
+                        DenseInputsGradXlaOp);
+REGISTER_KERNEL_BUILDER(Name("KerasllmDenseKernelGrad").Device("XLA_CPU_JIT"),
+                        DenseKernelGradXlaOp);
+REGISTER_KERNEL_BUILDER(Name("KerasllmDenseBiasGrad").Device("XLA_CPU_JIT"), DenseBiasGradXlaOp);
+
+}  // namespace
+}  // namespace kerasllm
