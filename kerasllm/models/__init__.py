@@ -7,6 +7,7 @@ from kerasllm.models.bert_presets import BERT_PRESETS
 from kerasllm.models.bert_token_classifier import BertTokenClassifier
 from kerasllm.models.embedding_lstm import EmbeddingLSTMClassifier
 from kerasllm.models.presets import make_classifier
+from kerasllm.models.pretrained import load_tokenizer
 from kerasllm.models.transformer_classifier import TransformerClassifier
 from kerasllm.models.transformer_encoder_decoder import TransformerEncoderDecoder
 
@@ -19,5 +20,6 @@ __all__ = [
     "EmbeddingLSTMClassifier",
     "TransformerClassifier",
     "TransformerEncoderDecoder",
+    "load_tokenizer",
     "make_classifier",
 ]
