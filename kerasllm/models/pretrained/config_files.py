@@ -125,8 +125,8 @@ def make_config(model, labels=None):
         found = getattr(backbone, argument)
         if argument not in family.keys and found != expected:
             raise ValueError(
-                f"{argument} is {found!r}, but model_type {backbone.model_type!r} has {expected!r}; "
-                "give the backbone another model_type."
+                f"{argument} is {found!r}, but model_type {backbone.model_type!r} has "
+                f"{expected!r}; give the backbone another model_type."
             )
     if backbone.share_blocks != family.share_blocks:
         raise ValueError(
