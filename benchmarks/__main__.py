@@ -17,6 +17,7 @@ BENCHMARKS = {
     "adamw": "a step of Adam over a model's variables, against keras.optimizers.Adam",
     "attention": "attention forward and backward, against keras.ops.dot_product_attention",
     "dense": "a dense layer's product, against tf.matmul",
+    "bert": "BERT-base with a classifier, against KerasHub and transformers",
     "embedding": "the embedding layer, forward and backward, against keras.layers.Embedding",
     "gelu": "bias and activation, against keras.activations.gelu and silu behind an addition",
     "jieba": "Chinese words, against jieba and rjieba",
