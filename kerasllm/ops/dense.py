@@ -3,6 +3,7 @@
 from keras import backend, ops
 
 from kerasllm.ops.dispatch import served
+from kerasllm.ops.few_rows_product import few_rows_product, few_rows_served
 
 # Below so many rows a product is bound by reading the kernel, and packing it first does not pay.
 FEWEST_ROWS = 32
@@ -12,8 +13,9 @@ def dense(inputs, kernel, bias=None):
     """`inputs @ kernel + bias`.
 
     In programs that XLA compiles for the CPU, in float32 and bfloat16, one fused op,
-    `kerasllm_ops.dense`: XLA multiplies bfloat16 no faster than float32. Everywhere else
-    `keras.ops.matmul`, which no kernel of ours has beaten (`python -m benchmarks dense`).
+    `kerasllm_ops.dense`: XLA multiplies bfloat16 no faster than float32. Decoding, with a few rows
+    at a time, `few_rows_product`. Everywhere else `keras.ops.matmul`, which no kernel of ours has
+    beaten (`python -m benchmarks dense`).
 
     Args:
         inputs: `(..., input_dim)`.
@@ -23,7 +25,9 @@ def dense(inputs, kernel, bias=None):
     Returns:
         `(..., units)` in the dtype of `inputs`.
     """
-    if not dense_is_fused(inputs.dtype) or _has_few_rows(inputs.shape):
+    if few_rows_served(inputs):
+        return few_rows_product(inputs, kernel, bias)
+    if not _dense_served(inputs.dtype) or _has_few_rows(inputs.shape):
         return composed_dense(inputs, kernel, bias)
     from kerasllm_ops.dense import dense as fused
 
@@ -36,8 +40,12 @@ def composed_dense(inputs, kernel, bias=None):
     return products if bias is None else ops.add(products, ops.cast(bias, products.dtype))
 
 
-def dense_is_fused(dtype):
-    """Whether `dense` takes the fused op for tensors of this dtype at this place."""
+def dense_is_fused(inputs):
+    """Whether `dense` may take an op of ours for these inputs `(..., input_dim)` at this place."""
+    return few_rows_served(inputs) or _dense_served(inputs.dtype)
+
+
+def _dense_served(dtype):
     return served("dense", dtype) and _compiled_by_xla()
 
 

@@ -4,6 +4,7 @@ Nothing here knows a model or imports TensorFlow, so the same code serves traini
 """
 
 from kerasllm.text.augmentation import BackTranslation, TextAugmenter
+from kerasllm.text.bpe_tokenizer import BPETokenizer
 from kerasllm.text.char_tokenizer import CharTokenizer
 from kerasllm.text.cleaning import TextCleaner
 from kerasllm.text.jieba_tokenizer import JiebaTokenizer
@@ -16,6 +17,7 @@ from kerasllm.text.wordpiece_vocabulary import train_wordpiece_vocabulary
 
 __all__ = [
     "TOKENIZERS",
+    "BPETokenizer",
     "BackTranslation",
     "CharTokenizer",
     "JiebaTokenizer",

@@ -96,7 +96,7 @@ def test_op_is_taken_where_xla_compiles():
     inputs, kernel, bias, _ = tensors((64,), 5, 3)
     assert "KerasllmDense" in op_types(dense, inputs, kernel, bias, jit_compile=True)
     assert "KerasllmDense" not in op_types(dense, inputs, kernel, bias, jit_compile=False)
-    assert not dense_is_fused("float32")  # eagerly
+    assert not dense_is_fused(inputs)  # eagerly
     few = inputs[: FEWEST_ROWS - 1]
     assert "KerasllmDense" not in op_types(dense, few, kernel, bias, jit_compile=True)
     wide = [tf.cast(tensor, "float64") for tensor in (inputs, kernel, bias)]
