@@ -5,6 +5,7 @@ Nothing here knows a model or imports TensorFlow, so the same code serves traini
 
 from kerasllm.text.augmentation import BackTranslation, TextAugmenter
 from kerasllm.text.char_tokenizer import CharTokenizer
+from kerasllm.text.char_vocabulary_tokenizer import CharVocabularyTokenizer
 from kerasllm.text.cleaning import TextCleaner
 from kerasllm.text.jieba_tokenizer import JiebaTokenizer
 from kerasllm.text.pipeline import TextPipeline
@@ -18,6 +19,7 @@ __all__ = [
     "TOKENIZERS",
     "BackTranslation",
     "CharTokenizer",
+    "CharVocabularyTokenizer",
     "JiebaTokenizer",
     "TextAugmenter",
     "TextCleaner",
