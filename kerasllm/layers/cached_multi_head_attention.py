@@ -4,6 +4,7 @@ import keras
 from keras import ops
 
 from kerasllm.layers.dense import Dense
+from kerasllm.layers.rms_normalization import RMSNormalization
 from kerasllm.layers.rotary_embedding import RotaryEmbedding
 from kerasllm.ops.attention import attention
 from kerasllm.ops.random import draw_seed
@@ -37,6 +38,11 @@ class CachedMultiHeadAttention(keras.layers.Layer):
             default.
         dropout: Rate at which attention weights are dropped in training. 0.0 by default.
         use_bias: Whether the dense layers have biases. True by default.
+        query_key_value_bias: Whether those of queries, keys and values have; `use_bias` by default.
+            Qwen2 has biases there alone.
+        query_key_norm_epsilon: If given, the heads of queries and keys are RMS-normalised before
+            their rotation, with this added to the mean square (Dehghani et al., Scaling Vision
+            Transformers to 22 Billion Parameters, 2023), as in Qwen3.
         rotary_max_wavelength: If given, queries and keys get rotary positions of this
             `max_wavelength`.
         sliding_window: If given, a query sees that many of the latest keys only.
@@ -50,6 +56,8 @@ class CachedMultiHeadAttention(keras.layers.Layer):
         key_value: A pair from `keys_and_values`, instead of a context that is asked repeatedly.
         context_mask: bool `(batch, key_length)`, false where the context is padding. With a cache
             its length is the cache's.
+        attention_mask: bool `(batch or 1, num_heads or 1, query_length or 1, key_length)`, true
+            where a query sees a key; instead of `context_mask`.
         causal: Whether a query sees only keys up to its own position.
         cache: A pair from `make_cache`, or None.
         start_index: The position of the first query, an integer or int32 scalar. With a cache, new
@@ -70,6 +78,8 @@ class CachedMultiHeadAttention(keras.layers.Layer):
         num_key_value_heads=None,
         dropout=0.0,
         use_bias=True,
+        query_key_value_bias=None,
+        query_key_norm_epsilon=None,
         rotary_max_wavelength=None,
         sliding_window=None,
         kernel_initializer="glorot_uniform",
@@ -87,6 +97,8 @@ class CachedMultiHeadAttention(keras.layers.Layer):
             )
         self.dropout = dropout
         self.use_bias = use_bias
+        self.query_key_value_bias = query_key_value_bias
+        self.query_key_norm_epsilon = query_key_norm_epsilon
         self.rotary_max_wavelength = rotary_max_wavelength
         self.sliding_window = sliding_window
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
@@ -101,21 +113,32 @@ class CachedMultiHeadAttention(keras.layers.Layer):
         context_shape = context_shape or inputs_shape
         key_value_dim = self.num_key_value_heads * self.head_dim
         query_dim = self.num_heads * self.head_dim
-        self.query_dense = self._dense(query_dim, "query", inputs_shape[-1])
-        self.key_dense = self._dense(key_value_dim, "key", context_shape[-1])
-        self.value_dense = self._dense(key_value_dim, "value", context_shape[-1])
-        self.output_dense = self._dense(inputs_shape[-1], "output", query_dim)
+        bias = self.use_bias if self.query_key_value_bias is None else self.query_key_value_bias
+        self.query_dense = self._dense(query_dim, "query", inputs_shape[-1], bias)
+        self.key_dense = self._dense(key_value_dim, "key", context_shape[-1], bias)
+        self.value_dense = self._dense(key_value_dim, "value", context_shape[-1], bias)
+        self.output_dense = self._dense(inputs_shape[-1], "output", query_dim, self.use_bias)
+        self.query_norm = self.key_norm = None
+        if self.query_key_norm_epsilon is not None:
+            self.query_norm, self.key_norm = self._norm("query_norm"), self._norm("key_norm")
 
-    def _dense(self, units, name, input_dim):
+    def _dense(self, units, name, input_dim, use_bias):
         layer = Dense(
             units,
-            use_bias=self.use_bias,
+            use_bias=use_bias,
             # A clone: one initializer gives every layer the same values.
             kernel_initializer=self.kernel_initializer.clone(),
             dtype=self.dtype_policy,
             name=name,
         )
         layer.build((None, None, input_dim))
+        return layer
+
+    def _norm(self, name):
+        layer = RMSNormalization(
+            epsilon=self.query_key_norm_epsilon, dtype=self.dtype_policy, name=name
+        )
+        layer.build((None, None, None, self.head_dim))
         return layer
 
     def make_cache(self, batch_size, max_length):
@@ -145,6 +168,8 @@ class CachedMultiHeadAttention(keras.layers.Layer):
         """
         key = self._heads(self.key_dense(context), self.num_key_value_heads)
         value = self._heads(self.value_dense(context), self.num_key_value_heads)
+        if self.key_norm is not None:
+            key = self.key_norm(key)
         if self.rotary is not None:
             key = self.rotary(key, start_index=start_index)
         return key, value
@@ -155,12 +180,15 @@ class CachedMultiHeadAttention(keras.layers.Layer):
         context=None,
         key_value=None,
         context_mask=None,
+        attention_mask=None,
         causal=False,
         cache=None,
         start_index=0,
         training=False,
     ):
         query = self._heads(self.query_dense(inputs), self.num_heads)
+        if self.query_norm is not None:
+            query = self.query_norm(query)
         if self.rotary is not None:
             query = self.rotary(query, start_index=start_index)
         if key_value is None:
@@ -178,7 +206,7 @@ class CachedMultiHeadAttention(keras.layers.Layer):
             query,
             key,
             value,
-            mask=_as_key_mask(context_mask),
+            mask=_as_key_mask(context_mask) if attention_mask is None else attention_mask,
             causal=causal,
             window=self.sliding_window,
             query_offset=query_offset,
@@ -204,6 +232,8 @@ class CachedMultiHeadAttention(keras.layers.Layer):
             "num_key_value_heads": self.num_key_value_heads,
             "dropout": self.dropout,
             "use_bias": self.use_bias,
+            "query_key_value_bias": self.query_key_value_bias,
+            "query_key_norm_epsilon": self.query_key_norm_epsilon,
             "rotary_max_wavelength": self.rotary_max_wavelength,
             "sliding_window": self.sliding_window,
             "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),

@@ -39,6 +39,9 @@ class TransformerBlock(keras.layers.Layer):
         num_key_value_heads: See `CachedMultiHeadAttention`.
         rotary_max_wavelength: See `CachedMultiHeadAttention`.
         use_bias: Whether dense layers have biases. True by default.
+        query_key_value_bias: See `CachedMultiHeadAttention`.
+        query_key_norm: Whether the heads of queries and keys are normalised, with this `epsilon`;
+            see `CachedMultiHeadAttention`. False by default.
         kernel_initializer: Of the dense layers. `"glorot_uniform"` by default.
         seed: Of dropout; an integer, or None for one at random.
         **kwargs: Those of every layer.
@@ -61,6 +64,8 @@ class TransformerBlock(keras.layers.Layer):
         num_key_value_heads=None,
         rotary_max_wavelength=None,
         use_bias=True,
+        query_key_value_bias=None,
+        query_key_norm=False,
         kernel_initializer="glorot_uniform",
         seed=None,
         **kwargs,
@@ -81,6 +86,8 @@ class TransformerBlock(keras.layers.Layer):
         self.num_key_value_heads = num_key_value_heads
         self.rotary_max_wavelength = rotary_max_wavelength
         self.use_bias = use_bias
+        self.query_key_value_bias = query_key_value_bias
+        self.query_key_norm = query_key_norm
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
         self.seed = seed
         self.seed_generator = keras.random.SeedGenerator(seed) if dropout else None
@@ -100,6 +107,8 @@ class TransformerBlock(keras.layers.Layer):
             num_key_value_heads=self.num_key_value_heads,
             dropout=self.dropout,
             use_bias=self.use_bias,
+            query_key_value_bias=self.query_key_value_bias,
+            query_key_norm_epsilon=self.epsilon if self.query_key_norm else None,
             rotary_max_wavelength=self.rotary_max_wavelength if rotary else None,
             kernel_initializer=self.kernel_initializer.clone(),
             seed=self.seed,
@@ -195,6 +204,8 @@ class TransformerBlock(keras.layers.Layer):
             "num_key_value_heads": self.num_key_value_heads,
             "rotary_max_wavelength": self.rotary_max_wavelength,
             "use_bias": self.use_bias,
+            "query_key_value_bias": self.query_key_value_bias,
+            "query_key_norm": self.query_key_norm,
             "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
             "seed": self.seed,
         }

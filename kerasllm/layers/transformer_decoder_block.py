@@ -29,6 +29,8 @@ class TransformerDecoderBlock(TransformerBlock):
             carry. Not used with a cache.
         context_mask: bool `(batch, context_length)`, false at padding. By default the mask that the
             context carries.
+        attention_mask: bool `(batch or 1, num_heads or 1, time or 1, key_length)`, true where the
+            self-attention may look; instead of `inputs_mask`.
         cache: A pair from `make_cache`, or None: keys and values of earlier positions.
         start_index: The position of the first step, an integer or int32 scalar. 0 by default.
         training: Whether dropout is on.
@@ -66,6 +68,7 @@ class TransformerDecoderBlock(TransformerBlock):
         context_key_value=None,
         inputs_mask=None,
         context_mask=None,
+        attention_mask=None,
         cache=None,
         start_index=0,
         training=False,
@@ -81,6 +84,7 @@ class TransformerDecoderBlock(TransformerBlock):
             result = self.attention(
                 states,
                 context_mask=inputs_mask if cache is None else None,
+                attention_mask=attention_mask,
                 causal=True,
                 cache=cache,
                 start_index=start_index,

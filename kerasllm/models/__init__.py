@@ -1,13 +1,19 @@
 """Model builders and model classes."""
 
+from kerasllm.models.causal_lm import CausalLM
+from kerasllm.models.causal_lm_presets import causal_lm_arguments
 from kerasllm.models.embedding_lstm import EmbeddingLSTMClassifier
+from kerasllm.models.lstm_lm import LSTMLM
 from kerasllm.models.presets import make_classifier
 from kerasllm.models.transformer_classifier import TransformerClassifier
 from kerasllm.models.transformer_encoder_decoder import TransformerEncoderDecoder
 
 __all__ = [
+    "LSTMLM",
+    "CausalLM",
     "EmbeddingLSTMClassifier",
     "TransformerClassifier",
     "TransformerEncoderDecoder",
+    "causal_lm_arguments",
     "make_classifier",
 ]
