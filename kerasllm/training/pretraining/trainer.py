@@ -266,8 +266,8 @@ class Pretrainer:
         self._save()
         name = signal.Signals(number).name
         raise TrainingStopped(
-            f"stopped by {name} after step {self.step:,} of {self.plan.last_step:,}; the checkpoint "
-            "is saved, --resume goes on from it",
+            f"stopped by {name} after step {self.step:,} of {self.plan.last_step:,}; the "
+            "checkpoint is saved, --resume goes on from it",
             number,
         )
 
@@ -305,8 +305,8 @@ class Pretrainer:
         self.learning_rate_scale = scale / 2
         self._measured_from = None
         self.say(
-            f"At step {failed:,} {problem}: rewound to step {self.step:,}, on with half the learning"
-            f" rate and other rows (rewind {rewinds} of {self.max_rewinds})."
+            f"At step {failed:,} {problem}: rewound to step {self.step:,}, on with half the"
+            f" learning rate and other rows (rewind {rewinds} of {self.max_rewinds})."
         )
         self._table = StepTable(self.folder / "steps.csv", self.step)
         self._reported_step = min(self._reported_step, self.step)
