@@ -8,7 +8,7 @@ from kerasllm.data.packing import PackedRows
 from kerasllm.data.report import TableReport
 from kerasllm.data.split import stratified_split
 from kerasllm.data.table import read_table
-from kerasllm.data.token_cache import TokenCache, open_token_cache
+from kerasllm.data.token_cache import TokenCache, open_token_cache, tokenize_corpus
 
 __all__ = [
     "Corpus",
@@ -25,4 +25,5 @@ __all__ = [
     "read_table",
     "read_texts",
     "stratified_split",
+    "tokenize_corpus",
 ]

@@ -101,6 +101,34 @@ def open_token_cache(folder, corpus, encoder):
     )
 
 
+def tokenize_corpus(corpus, encoder):
+    """The tokens of a corpus, in memory only; for files that are read once.
+
+    Args:
+        corpus: A `kerasllm.data.Corpus`.
+        encoder: As for `open_token_cache`.
+
+    Returns:
+        A `TokenCache`.
+    """
+    parts, lengths = {name: [] for name in encoder.dtypes}, []
+    for documents in _batches(corpus):
+        arrays, more = encoder(documents)
+        lengths.extend(more)
+        for name, found in parts.items():
+            found.append(arrays[name])
+    report = corpus.report
+    return TokenCache(
+        arrays={name: np.concatenate(found) for name, found in parts.items()},
+        document_starts=np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]),
+        documents=report.documents,
+        characters=report.characters,
+        bytes=report.bytes,
+        report=str(report),
+        rebuilt=None,
+    )
+
+
 def _read_meta(folder):
     try:
         meta = json.loads((folder / _META).read_bytes())

@@ -7,7 +7,9 @@ from kerasllm.training.pretraining.machine import (
     measure_peak,
     training_flops_per_token,
 )
+from kerasllm.training.pretraining.measure import measure_step_seconds
 from kerasllm.training.pretraining.plan import TrainingPlan, parse_budget
+from kerasllm.training.pretraining.run import PretrainingRun
 from kerasllm.training.pretraining.steps import CompiledSteps
 from kerasllm.training.pretraining.trainer import Pretrainer, TrainingStopped
 
@@ -15,11 +17,13 @@ __all__ = [
     "Checkpoints",
     "CompiledSteps",
     "Pretrainer",
+    "PretrainingRun",
     "SpikeGuard",
     "TrainingPlan",
     "TrainingStopped",
     "matrix_weights",
     "measure_peak",
+    "measure_step_seconds",
     "parse_budget",
     "training_flops_per_token",
 ]

@@ -235,9 +235,8 @@ class Pretrainer:
             last = f"the last one, of step {steps[-1]:,}, is whole" if steps else "there is none"
             reason = error.strerror or error
             raise OSError(
-                error.errno,
                 f"The checkpoint of step {self.step:,} could not be written to"
-                f" {self.checkpoints.folder} ({reason}); {last}",
+                f" {self.checkpoints.folder} ({reason}); {last}."
             ) from error
 
     def _restore(self):
@@ -259,7 +258,7 @@ class Pretrainer:
         try:
             self._save()
         except OSError as error:
-            self.say(f"warning: {error.strerror}. Training goes on; free some space.")
+            self.say(f"warning: {error} Training goes on; free some space.")
         self._last_save = time.perf_counter()
 
     def _stop(self, number):
