@@ -4,6 +4,7 @@ Nothing here knows a model or imports TensorFlow, so the same code serves traini
 """
 
 from kerasllm.text.augmentation import BackTranslation, TextAugmenter
+from kerasllm.text.bpe_tokenizer import BPETokenizer
 from kerasllm.text.char_tokenizer import CharTokenizer
 from kerasllm.text.char_vocabulary_tokenizer import CharVocabularyTokenizer
 from kerasllm.text.cleaning import TextCleaner
@@ -17,6 +18,7 @@ from kerasllm.text.wordpiece_vocabulary import train_wordpiece_vocabulary
 
 __all__ = [
     "TOKENIZERS",
+    "BPETokenizer",
     "BackTranslation",
     "CharTokenizer",
     "CharVocabularyTokenizer",
