@@ -43,6 +43,7 @@ class TransformerBlock(keras.layers.Layer):
         query_key_norm: Whether the heads of queries and keys are normalised, with this `epsilon`;
             see `CachedMultiHeadAttention`. False by default.
         kernel_initializer: Of the dense layers. `"glorot_uniform"` by default.
+        attention_dropout: Rate at which attention weights are dropped, where it is not `dropout`.
         seed: Of dropout; an integer, or None for one at random.
         **kwargs: Those of every layer.
 
@@ -67,6 +68,7 @@ class TransformerBlock(keras.layers.Layer):
         query_key_value_bias=None,
         query_key_norm=False,
         kernel_initializer="glorot_uniform",
+        attention_dropout=None,
         seed=None,
         **kwargs,
     ):
@@ -78,7 +80,8 @@ class TransformerBlock(keras.layers.Layer):
         self.num_heads = num_heads
         self.feed_forward_dim = feed_forward_dim
         self.dropout = dropout
-        self.activation = activation
+        gated = isinstance(activation, str) and activation in GATED_ACTIVATIONS
+        self.activation = activation if gated else keras.activations.get(activation)
         self.pre_norm = pre_norm
         self.normalization = normalization
         self.epsilon = epsilon
@@ -89,6 +92,7 @@ class TransformerBlock(keras.layers.Layer):
         self.query_key_value_bias = query_key_value_bias
         self.query_key_norm = query_key_norm
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
+        self.attention_dropout = attention_dropout
         self.seed = seed
         self.seed_generator = keras.random.SeedGenerator(seed) if dropout else None
         self.supports_masking = True
@@ -105,7 +109,7 @@ class TransformerBlock(keras.layers.Layer):
             self.num_heads,
             self.head_dim or dim // self.num_heads,
             num_key_value_heads=self.num_key_value_heads,
-            dropout=self.dropout,
+            dropout=self.dropout if self.attention_dropout is None else self.attention_dropout,
             use_bias=self.use_bias,
             query_key_value_bias=self.query_key_value_bias,
             query_key_norm_epsilon=self.epsilon if self.query_key_norm else None,
@@ -190,7 +194,7 @@ class TransformerBlock(keras.layers.Layer):
     def get_config(self):
         activation = self.activation
         if activation not in GATED_ACTIVATIONS:
-            activation = keras.activations.serialize(keras.activations.get(activation))
+            activation = keras.activations.serialize(activation)
         return {
             **super().get_config(),
             "num_heads": self.num_heads,
@@ -207,5 +211,6 @@ class TransformerBlock(keras.layers.Layer):
             "query_key_value_bias": self.query_key_value_bias,
             "query_key_norm": self.query_key_norm,
             "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
+            "attention_dropout": self.attention_dropout,
             "seed": self.seed,
         }

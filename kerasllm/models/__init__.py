@@ -2,6 +2,11 @@
 
 from kerasllm.models.causal_lm import CausalLM
 from kerasllm.models.causal_lm_presets import causal_lm_arguments
+from kerasllm.models.bert_backbone import BertBackbone
+from kerasllm.models.bert_classifier import BertClassifier
+from kerasllm.models.bert_masked_lm import BertMaskedLM
+from kerasllm.models.bert_presets import BERT_PRESETS
+from kerasllm.models.bert_token_classifier import BertTokenClassifier
 from kerasllm.models.embedding_lstm import EmbeddingLSTMClassifier
 from kerasllm.models.lstm_lm import LSTMLM
 from kerasllm.models.presets import make_classifier
@@ -11,6 +16,11 @@ from kerasllm.models.transformer_encoder_decoder import TransformerEncoderDecode
 __all__ = [
     "LSTMLM",
     "CausalLM",
+    "BERT_PRESETS",
+    "BertBackbone",
+    "BertClassifier",
+    "BertMaskedLM",
+    "BertTokenClassifier",
     "EmbeddingLSTMClassifier",
     "TransformerClassifier",
     "TransformerEncoderDecoder",
