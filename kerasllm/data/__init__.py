@@ -4,6 +4,7 @@ from kerasllm.data.batches import class_weights, make_batches, make_prediction_b
 from kerasllm.data.corpus import Corpus, CorpusReport
 from kerasllm.data.documents import read_texts
 from kerasllm.data.language_model_rows import LanguageModelEncoder, LanguageModelRows
+from kerasllm.data.masked_rows import MaskedLanguageModelEncoder, MaskedLanguageModelRows
 from kerasllm.data.packing import PackedRows
 from kerasllm.data.report import TableReport
 from kerasllm.data.split import stratified_split
@@ -15,6 +16,8 @@ __all__ = [
     "CorpusReport",
     "LanguageModelEncoder",
     "LanguageModelRows",
+    "MaskedLanguageModelEncoder",
+    "MaskedLanguageModelRows",
     "PackedRows",
     "TableReport",
     "TokenCache",

@@ -8,6 +8,7 @@ from kerasllm.evaluation.language_model import (
     evaluate_language_model_on_files,
     format_language_models,
 )
+from kerasllm.evaluation.masked_language_model import evaluate_masked_language_model
 from kerasllm.evaluation.plots import (
     plot_confusion_matrix,
     plot_intervals,
@@ -23,6 +24,7 @@ __all__ = [
     "evaluate_classifier",
     "evaluate_language_model",
     "evaluate_language_model_on_files",
+    "evaluate_masked_language_model",
     "format_language_models",
     "format_report",
     "plot_confusion_matrix",

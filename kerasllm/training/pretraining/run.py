@@ -66,13 +66,14 @@ class PretrainingRun:
             return None
         return 0.9 * self._left() * _EXPECTED_SHARE * self.peak_flops
 
-    def build(self, make_model, weight_decay=0.1, beta_2=0.98):
+    def build(self, make_model, weight_decay=0.1, beta_2=0.98, ignored_label=-1):
         """The model and its compiled steps, the same at every call.
 
         Args:
             make_model: A function without arguments.
             weight_decay: Of all matrices.
             beta_2: Of AdamW.
+            ignored_label: See `CompiledSteps`.
 
         Returns:
             A `CompiledSteps`.
@@ -84,7 +85,7 @@ class PretrainingRun:
         optimizer.exclude_from_weight_decay(
             [weight for weight in model.trainable_weights if len(weight.shape) < 2]
         )
-        return CompiledSteps(model, optimizer)
+        return CompiledSteps(model, optimizer, ignored_label)
 
     def plan(self, steps, make_batches, shape, flops_per_token, forward_tokens=0):
         """Makes the plan, unless the folder has one.

@@ -78,9 +78,12 @@ class CompiledSteps:
             outputs = model(inputs, training=True)
             loss = model.compute_loss(x=inputs, y_pred=outputs, training=True)
         gradients = tape.gradient(loss, [weight.value for weight in weights])
+        # What the loss does not depend on, such as a pooler in pretraining, stays as it is.
+        used = [pair for pair in zip(gradients, weights, strict=True) if pair[0] is not None]
+        gradients, weights = zip(*used, strict=True)
         norm = tf.linalg.global_norm(gradients)
         self.optimizer.learning_rate.assign(learning_rate)
-        self.optimizer.apply(gradients, weights)
+        self.optimizer.apply(list(gradients), list(weights))
         counted = tf.cast(inputs["labels"] != self.ignored_label, tf.float32)
         correct = tf.reduce_sum(tf.cast(outputs[1], tf.float32))
         accuracy = correct / tf.maximum(tf.reduce_sum(counted), 1)

@@ -105,6 +105,7 @@ class Pretrainer:
         self.row_offset = 0
         self.learning_rate_scale = 1.0
         self.rewinds = 0
+        self.accuracy = 0.0  # the running mean
         self.valid_loss = None
 
     @property
@@ -117,8 +118,9 @@ class Pretrainer:
 
         Returns:
             A dict: `steps`, `tokens`, `seconds` (all of it, checkpoints and validation too),
-            `tokens_per_second` and `share_of_peak` (of these seconds), `loss` (the running mean),
-            `overhead` (the share of the time in which no step ran).
+            `tokens_per_second` and `share_of_peak` (of these seconds), `loss` and `accuracy`
+            (running means), `overhead` (the share of the time, but for checkpoints and validation,
+            in which no step ran).
 
         Raises:
             TrainingStopped: On SIGTERM or SIGINT; the state is saved.
@@ -155,7 +157,7 @@ class Pretrainer:
     def _begin(self):
         self._started = self._last_save = self._last_report = time.perf_counter()
         self._reported_step = self._first_step = self.step
-        self._called_seconds = 0.0
+        self._called_seconds = self._aside_seconds = 0.0
         self._prefetched = None
         self._measured_from = None  # (seconds, row) since which a row's time is counted
 
@@ -181,14 +183,19 @@ class Pretrainer:
             self._rewind(problem, step + count)
             return
         self.guard.take(losses.tolist(), norms.tolist())
+        self.accuracy += max(0.02, count / self.guard.steps) * (
+            float(accuracies.mean()) - self.accuracy
+        )
         self._table.write(step, losses, norms, accuracies, rates)
         self.step += count
-        self._latest = {"gradient_norm": norms[-1], "accuracy": float(accuracies.mean())}
+        self._latest_norm = norms[-1]
         if self._measured_from is None:  # the first group compiles
             self._measured_from = self._elapsed(), plan.rows_before(self.step)
         if self.validate and int(10 * plan.progress(step)) < int(10 * plan.progress(self.step)):
             self._report()
+            begun = time.perf_counter()
             self.valid_loss = float(self.validate())
+            self._aside_seconds += time.perf_counter() - begun
             self.say(f"  validation loss {self.valid_loss:.4f}")
             self._board.write(self.step, valid_loss=self.valid_loss)
 
@@ -226,6 +233,7 @@ class Pretrainer:
             "row_offset": self.row_offset,
             "learning_rate_scale": self.learning_rate_scale,
             "rewinds": self.rewinds,
+            "accuracy": self.accuracy,
             "guard": self.guard.to_dict(),
         }
         try:
@@ -250,15 +258,18 @@ class Pretrainer:
         self.row_offset = state["row_offset"]
         self.learning_rate_scale = state["learning_rate_scale"]
         self.rewinds = state["rewinds"]
+        self.accuracy = state["accuracy"]
         self.guard = SpikeGuard(**state["guard"])
         return True
 
     def _checkpoint(self):
+        begun = time.perf_counter()
         self._revise()
         try:
             self._save()
         except OSError as error:
             self.say(f"warning: {error} Training goes on; free some space.")
+        self._aside_seconds += time.perf_counter() - begun
         self._last_save = time.perf_counter()
 
     def _stop(self, number):
@@ -329,7 +340,7 @@ class Pretrainer:
         if bits is not None:
             values.append(f"{bits:.3f} bits per character")
         else:
-            values.append(f"accuracy {self._latest['accuracy']:.3f}")
+            values.append(f"accuracy {self.accuracy:.3f}")
         values.append(f"{format_count(tokens_per_second)} tokens/s")
         if share is not None:
             values.append(f"{share:.0%} of peak")
@@ -342,7 +353,8 @@ class Pretrainer:
             tokens_per_second=tokens_per_second,
             share_of_peak=share,
             learning_rate=self.learning_rate_scale * plan.learning_rate(self.step - 1),
-            **self._latest,
+            gradient_norm=self._latest_norm,
+            accuracy=self.accuracy,
         )
 
     def _time_left(self, tokens_per_second):
@@ -358,7 +370,7 @@ class Pretrainer:
         seconds = self._elapsed()
         tokens = self.plan.rows_before(self.step) * self.tokens_per_row
         tokens_per_second = tokens / seconds if tokens else math.nan
-        here = time.perf_counter() - self._started
+        here = time.perf_counter() - self._started - self._aside_seconds
         ran = self.step > self._first_step
         return {
             "steps": self.step,
@@ -367,6 +379,7 @@ class Pretrainer:
             "tokens_per_second": tokens_per_second,
             "share_of_peak": self._share_of_peak(tokens_per_second),
             "loss": self.guard.loss,
+            "accuracy": self.accuracy,
             "overhead": 1 - self._called_seconds / here if ran else None,
         }
 
