@@ -75,7 +75,8 @@ class Checkpoints:
         for step in reversed(steps):
             path = self._path(step)
             try:
-                with np.load(path) as file:
+                # Opened here, as NumPy leaves a file open that is no archive.
+                with open(path, "rb") as stream, np.load(stream) as file:
                     arrays = {name: file[name] for name in file.files}
                 state = json.loads(arrays.pop(_STATE).tobytes())
             except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:

@@ -183,9 +183,8 @@ class Pretrainer:
             self._rewind(problem, step + count)
             return
         self.guard.take(losses.tolist(), norms.tolist())
-        self.accuracy += max(0.02, count / self.guard.steps) * (
-            float(accuracies.mean()) - self.accuracy
-        )
+        share = max(1 - 0.98**count, count / self.guard.steps)
+        self.accuracy += share * (float(accuracies.mean()) - self.accuracy)
         self._table.write(step, losses, norms, accuracies, rates)
         self.step += count
         self._latest_norm = norms[-1]
