@@ -7,6 +7,7 @@ from kerasllm.layers.embedding import Embedding
 from kerasllm.layers.gated_dense import GatedDense
 from kerasllm.layers.group_query_attention import GroupQueryAttention
 from kerasllm.layers.jieba_segmentation import JiebaSegmentation
+from kerasllm.layers.key_value_cache import KeyValueCache
 from kerasllm.layers.layer_normalization import LayerNormalization
 from kerasllm.layers.linear_cross_entropy import LinearCrossEntropy
 from kerasllm.layers.lstm import LSTM
@@ -30,6 +31,7 @@ __all__ = [
     "GatedDense",
     "GroupQueryAttention",
     "JiebaSegmentation",
+    "KeyValueCache",
     "LayerNormalization",
     "LinearCrossEntropy",
     "MaskedMaxPooling1D",

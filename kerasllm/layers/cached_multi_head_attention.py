@@ -4,6 +4,7 @@ import keras
 from keras import ops
 
 from kerasllm.layers.dense import Dense
+from kerasllm.layers.key_value_cache import KeyValueCache
 from kerasllm.layers.rms_normalization import RMSNormalization
 from kerasllm.layers.rotary_embedding import RotaryEmbedding
 from kerasllm.ops.attention import attention
@@ -59,7 +60,7 @@ class CachedMultiHeadAttention(keras.layers.Layer):
         attention_mask: bool `(batch or 1, num_heads or 1, query_length or 1, key_length)`, true
             where a query sees a key; instead of `context_mask`.
         causal: Whether a query sees only keys up to its own position.
-        cache: A pair from `make_cache`, or None.
+        cache: A pair from `make_cache`, a `KeyValueCache`, or None.
         start_index: The position of the first query, an integer or int32 scalar. With a cache, new
             keys and values are written from there on.
         training: Whether dropout is on.
@@ -196,9 +197,12 @@ class CachedMultiHeadAttention(keras.layers.Layer):
         key, value = key_value
         query_offset = None
         if cache is not None:
-            key = ops.slice_update(cache[0], (0, start_index, 0, 0), key)
-            value = ops.slice_update(cache[1], (0, start_index, 0, 0), value)
-            cache = (key, value)
+            if isinstance(cache, KeyValueCache):
+                key, value = cache.update(key, value, start_index)
+            else:
+                key = ops.slice_update(cache[0], (0, start_index, 0, 0), key)
+                value = ops.slice_update(cache[1], (0, start_index, 0, 0), value)
+                cache = (key, value)
             batch = ops.shape(inputs)[0]
             query_offset = ops.broadcast_to(ops.cast(start_index, "int32"), (batch,))
         dropout = self.dropout if training else 0.0

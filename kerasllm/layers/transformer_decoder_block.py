@@ -31,7 +31,8 @@ class TransformerDecoderBlock(TransformerBlock):
             context carries.
         attention_mask: bool `(batch or 1, num_heads or 1, time or 1, key_length)`, true where the
             self-attention may look; instead of `inputs_mask`.
-        cache: A pair from `make_cache`, or None: keys and values of earlier positions.
+        cache: A pair from `make_cache`, a `KeyValueCache`, or None: keys and values of earlier
+            positions.
         start_index: The position of the first step, an integer or int32 scalar. 0 by default.
         training: Whether dropout is on.
 

@@ -1,0 +1,214 @@
+"""A language model made ready to go on token by token."""
+
+import keras
+from keras import ops
+
+from kerasllm.layers import KeyValueCache
+from kerasllm.models.causal_lm import CausalLM
+from kerasllm.models.lstm_lm import LSTMLM
+
+
+def make_decoder(model, batch_size, max_length):
+    """The decoder of a model.
+
+    Args:
+        model: A `CausalLM` or an `LSTMLM`.
+        batch_size: Number of texts.
+        max_length: Tokens of the longest of them, the prompt among them.
+
+    Raises:
+        TypeError: If there is no decoder for such a model.
+    """
+    for model_class, decoder_class in _DECODERS.items():
+        if isinstance(model, model_class):
+            return decoder_class(model, batch_size, max_length)
+    expected = " or a ".join(model_class.__name__ for model_class in _DECODERS)
+    raise TypeError(f"The model is a {type(model).__name__}; expected a {expected}.")
+
+
+class Decoder:
+    """Base of the decoders: `prefill` takes the prompts, then `step` one token of each text.
+
+    Both are compiled once, and serve any prompt and any number of steps: the states of the texts
+    are variables of the decoder.
+
+    Args:
+        model: The model.
+        batch_size: Number of texts.
+        max_length: Tokens of the longest of them.
+    """
+
+    def __init__(self, model, batch_size, max_length):
+        self.model, self.batch_size, self.max_length = model, batch_size, max_length
+        self.length = 0
+        self._prefill = self._compiled(self._prefill_logits, None)
+        self._prefill_padded = self._compiled(self._prefill_logits, None, padded=True)
+        self._step = self._compiled(self._step_logits, 1)
+        self._step_padded = self._compiled(self._step_logits, 1, padded=True)
+        self._padding = None
+
+    def _compiled(self, function, time, padded=False):
+        if keras.backend.backend() != "tensorflow":
+            return function
+        import tensorflow as tf
+
+        signature = [
+            tf.TensorSpec((self.batch_size, time), tf.int32),
+            tf.TensorSpec((), tf.int32),
+            *([tf.TensorSpec((self.batch_size,), tf.int32)] if padded else []),
+        ]
+        return tf.function(function, input_signature=signature)
+
+    def prefill(self, token_ids, padding=None):
+        """Begins texts.
+
+        Args:
+            token_ids: int32 `(batch_size, time)`, the prompts, the shorter ones behind padding.
+            padding: int32 `(batch_size,)`, the number of tokens of padding before each; or None.
+
+        Returns:
+            The logits of the next tokens, float32 `(batch_size, vocabulary_size)`.
+
+        Raises:
+            ValueError: If a prompt is empty, or longer than `max_length`.
+        """
+        time = token_ids.shape[1]
+        if not 0 < time <= self.max_length:
+            raise ValueError(
+                f"The prompt has {time} tokens; the decoder takes from 1 to {self.max_length}."
+            )
+        self._padding = None
+        if padding is not None and ops.convert_to_numpy(padding).any():
+            self._padding = ops.convert_to_tensor(padding, "int32")
+        self._begin()
+        self.length = 0
+        return self._go_on(self._prefill, self._prefill_padded, token_ids)
+
+    def step(self, token_ids):
+        """Goes on by one token.
+
+        Args:
+            token_ids: int32 `(batch_size,)`.
+
+        Returns:
+            The logits of the tokens after, float32 `(batch_size, vocabulary_size)`.
+
+        Raises:
+            ValueError: If the texts have `max_length` tokens already.
+        """
+        if self.length >= self.max_length:
+            raise ValueError(f"The texts have {self.length} tokens, all that the decoder takes.")
+        return self._go_on(self._step, self._step_padded, ops.reshape(token_ids, (-1, 1)))
+
+    def _go_on(self, function, padded_function, token_ids):
+        token_ids = ops.convert_to_tensor(token_ids, "int32")
+        start = ops.convert_to_tensor(self.length, "int32")
+        self.length += token_ids.shape[1]
+        if self._padding is None:
+            return function(token_ids, start)
+        return padded_function(token_ids, start, self._padding)
+
+    def reorder(self, rows):
+        """Puts the texts into another order, or one of them into several places.
+
+        Args:
+            rows: int32 `(batch_size,)`, which text each place gets.
+        """
+        rows = ops.convert_to_tensor(rows, "int32")
+        self._reorder(rows)
+        if self._padding is not None:
+            self._padding = ops.take(self._padding, rows)
+
+    def _begin(self):
+        """Makes ready for new texts."""
+
+    def _reorder(self, rows):
+        raise NotImplementedError
+
+    def _prefill_logits(self, token_ids, start, padding=None):
+        raise NotImplementedError
+
+    def _step_logits(self, token_ids, start, padding=None):
+        return self._prefill_logits(token_ids, start, padding)
+
+    def _logits(self, states):
+        """The logits of the last position of hidden states."""
+        return ops.cast(self.model.head.logits(states[:, -1]), "float32")
+
+
+class TransformerDecoder(Decoder):
+    """The decoder of a `CausalLM`, over a `KeyValueCache` for each block."""
+
+    def __init__(self, model, batch_size, max_length):
+        super().__init__(model, batch_size, max_length)
+        self.caches = [
+            KeyValueCache(
+                batch_size,
+                max_length,
+                model.num_key_value_heads,
+                model.head_dim,
+                model.compute_dtype,
+            )
+            for _ in range(model.num_layers)
+        ]
+
+    def _prefill_logits(self, token_ids, start, padding=None):
+        model = self.model
+        positions = start + ops.arange(ops.shape(token_ids)[1], dtype="int32")[None]
+        mask = None
+        if padding is not None:
+            positions = ops.maximum(positions - padding[:, None], 0)
+            # (batch, 1, 1, max_length)
+            mask = ops.arange(self.max_length, dtype="int32") >= padding[:, None, None, None]
+        positions = ops.broadcast_to(positions, ops.shape(token_ids))
+        states = model.embed(token_ids, positions)
+        for block, cache in zip(model.blocks, self.caches, strict=True):
+            states, _ = block(states, attention_mask=mask, cache=cache, start_index=start)
+        return self._logits(model.final_norm(states[:, -1:]))
+
+    def _reorder(self, rows):
+        for cache in self.caches:
+            cache.reorder(rows)
+
+
+class RecurrentDecoder(Decoder):
+    """The decoder of an `LSTMLM`, whose states are those of its layers."""
+
+    def __init__(self, model, batch_size, max_length):
+        super().__init__(model, batch_size, max_length)
+        self.states = [
+            tuple(
+                keras.Variable(
+                    ops.zeros((batch_size, layer.units), model.compute_dtype),
+                    trainable=False,
+                    dtype=model.compute_dtype,
+                )
+                for _ in range(2)
+            )
+            for layer in model.recurrent_layers
+        ]
+
+    def _begin(self):
+        for state in self.states:
+            for variable in state:
+                variable.assign(ops.zeros_like(variable))
+
+    def _prefill_logits(self, token_ids, start, padding=None):
+        mask = None
+        if padding is not None:
+            places = start + ops.arange(ops.shape(token_ids)[1], dtype="int32")
+            mask = places[None] >= padding[:, None]
+        states = [tuple(v.value for v in state) for state in self.states]
+        hidden_states, states = self.model.advance(token_ids, states, mask=mask)
+        for variables, state in zip(self.states, states, strict=True):
+            for variable, new in zip(variables, state, strict=True):
+                variable.assign(new)
+        return self._logits(hidden_states)
+
+    def _reorder(self, rows):
+        for state in self.states:
+            for variable in state:
+                variable.assign(ops.take(variable, rows, axis=0))
+
+
+_DECODERS = {CausalLM: TransformerDecoder, LSTMLM: RecurrentDecoder}

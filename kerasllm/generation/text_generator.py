@@ -1,0 +1,131 @@
+"""Text from prompts."""
+
+import keras
+
+from kerasllm.generation.beam_search import beam_search
+from kerasllm.generation.text_stream import TextStream
+from kerasllm.generation.token_generation import ENDED, generate_tokens
+
+
+class TextGenerator:
+    """Goes on with texts by a language model and its tokenizer.
+
+    Prefill and decoding are compiled once for each batch size and buffer size, and kept. Under a
+    mixed policy the weights are cast once, into a copy; a generator made before further training
+    does not see it.
+
+    Examples:
+
+    >>> generator = TextGenerator(model, tokenizer)
+    >>> generator.generate(["春眠不覺曉，"], Sampling(top_p=0.9, seed=1), max_tokens=30)
+    >>> for piece in generator.stream("To be, or", max_tokens=100):
+    ...     print(piece, end="", flush=True)
+
+    Args:
+        model: A `CausalLM` or an `LSTMLM`.
+        tokenizer: Has `encode`, of a list of str to a list of lists of ids, `decode`, of ids to a
+            str, and `end_id`: `BPETokenizer`, `CharVocabularyTokenizer` or your own.
+        start_ids: Token ids before each prompt, such as the end token between documents for models
+            that are trained with it. An empty prompt begins with the end token in any case.
+        end_ids: Token ids that end a text; the tokenizer's by default.
+    """
+
+    def __init__(self, model, tokenizer, start_ids=(), end_ids=None):
+        self.model = _in_compute_dtype(model)
+        self.tokenizer = tokenizer
+        self.start_ids = list(start_ids)
+        self.end_ids = (tokenizer.end_id,) if end_ids is None else tuple(end_ids)
+        self._decoders = {}
+
+    def generate(
+        self, prompts, sampling=None, max_tokens=128, stop=(), constraint=None, num_beams=1
+    ):
+        """The texts that go on from prompts.
+
+        Args:
+            prompts: A list of str, of any lengths.
+            sampling: A `Sampling`; greedy by default.
+            max_tokens: Most new tokens of a text. 128 by default.
+            stop: Strings that end a text, and are not part of it.
+            constraint: See `generate_tokens`.
+            num_beams: With more than 1, the likeliest text that beam search finds, without
+                sampling, stop strings and constraint.
+
+        Returns:
+            A list of str, without the prompts.
+
+        Raises:
+            ValueError: If the arguments do not fit each other, or a prompt is too long.
+        """
+        if isinstance(prompts, str):
+            raise TypeError("prompts is a str; expected a list of str.")
+        token_ids = self._token_ids(prompts)
+        if num_beams > 1:
+            if sampling is not None or stop or constraint is not None:
+                raise ValueError("Beam search takes no sampling, no stop and no constraint.")
+            texts = [
+                beam_search(self.model, ids, max_tokens, num_beams, self.end_ids)[0]
+                for ids in token_ids
+            ]
+            return [self.tokenizer.decode(self._without_end(ids)) for ids in texts]
+        streams = [TextStream(self.tokenizer.decode, stop) for _ in prompts]
+        texts = [[] for _ in prompts]
+        for tokens in self._steps(token_ids, sampling, max_tokens, constraint):
+            for stream, text, token in zip(streams, texts, tokens, strict=True):
+                if token != ENDED and token not in self.end_ids:
+                    text.append(stream.add(token))
+            if stop and all(
+                stream.stopped or token == ENDED
+                for stream, token in zip(streams, tokens, strict=True)
+            ):
+                break
+        return [
+            "".join(text) + stream.finish() for text, stream in zip(texts, streams, strict=True)
+        ]
+
+    def stream(self, prompt, sampling=None, max_tokens=128, stop=(), constraint=None):
+        """The text that goes on from a prompt, piece by piece as it comes.
+
+        The arguments are those of `generate`.
+
+        Yields:
+            str, none of which ends within a character.
+        """
+        stream = TextStream(self.tokenizer.decode, stop)
+        for tokens in self._steps(self._token_ids([prompt]), sampling, max_tokens, constraint):
+            if tokens[0] in self.end_ids:
+                break
+            piece = stream.add(tokens[0])
+            if piece:
+                yield piece
+            if stream.stopped:
+                return
+        piece = stream.finish()
+        if piece:
+            yield piece
+
+    def _steps(self, token_ids, sampling, max_tokens, constraint):
+        return generate_tokens(
+            self.model, token_ids, max_tokens, sampling, self.end_ids, constraint, self._decoders
+        )
+
+    def _token_ids(self, prompts):
+        return [
+            self.start_ids + ids or [self.tokenizer.end_id]
+            for ids in self.tokenizer.encode(list(prompts))
+        ]
+
+    def _without_end(self, ids):
+        return [token for token in ids if token not in self.end_ids]
+
+
+def _in_compute_dtype(model):
+    """The model, or, under a mixed policy, a copy with its weights in the dtype that it computes
+    in."""
+    if model.compute_dtype == model.variable_dtype:
+        return model
+    config = {**model.get_config(), "dtype": model.compute_dtype}
+    copy = type(model).from_config(config)
+    for weight, source in zip(copy.weights, model.weights, strict=True):
+        weight.assign(keras.ops.cast(source, weight.dtype))
+    return copy
