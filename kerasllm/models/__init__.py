@@ -10,6 +10,7 @@ from kerasllm.models.causal_lm_presets import causal_lm_arguments
 from kerasllm.models.embedding_lstm import EmbeddingLSTMClassifier
 from kerasllm.models.lstm_lm import LSTMLM
 from kerasllm.models.presets import make_classifier
+from kerasllm.models.pretrained import load_tokenizer
 from kerasllm.models.transformer_classifier import TransformerClassifier
 from kerasllm.models.transformer_encoder_decoder import TransformerEncoderDecoder
 
@@ -25,5 +26,6 @@ __all__ = [
     "TransformerClassifier",
     "TransformerEncoderDecoder",
     "causal_lm_arguments",
+    "load_tokenizer",
     "make_classifier",
 ]

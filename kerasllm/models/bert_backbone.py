@@ -55,6 +55,8 @@ class BertBackbone(BertModel, keras.Model):
             default.
         attention_dropout: Rate at which attention weights are dropped; `dropout` by default.
         epsilon: Added to the variance in layer normalisations. 1e-12 by default.
+        model_type: The family as which `save_pretrained` writes the weights: `"bert"` by default,
+            `"albert"`, `"distilbert"`, `"electra"` or `"ernie"`.
         dtype: Dtype or dtype policy, such as `"mixed_bfloat16"`.
         **kwargs: `name` and `trainable` of `keras.Model`.
 
@@ -86,6 +88,7 @@ class BertBackbone(BertModel, keras.Model):
         dropout=0.1,
         attention_dropout=None,
         epsilon=1e-12,
+        model_type="bert",
         dtype=None,
         **kwargs,
     ):
@@ -167,6 +170,7 @@ class BertBackbone(BertModel, keras.Model):
         self.dropout = dropout
         self.attention_dropout = attention_dropout
         self.epsilon = epsilon
+        self.model_type = model_type
         self.dtype_policy = embedding.dtype_policy  # what compile scales the loss by
 
     @classmethod
@@ -198,6 +202,7 @@ class BertBackbone(BertModel, keras.Model):
             "dropout": self.dropout,
             "attention_dropout": self.attention_dropout,
             "epsilon": self.epsilon,
+            "model_type": self.model_type,
             "dtype": keras.dtype_policies.serialize(self.dtype_policy),
             "name": self.name,
             "trainable": self.trainable,

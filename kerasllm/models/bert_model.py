@@ -21,6 +21,66 @@ class BertModel:
         return super().__call__(complete_inputs(inputs), *arguments, **options)
 
     @classmethod
+    def from_pretrained(cls, folder, **options):
+        """The model of a folder of pretrained weights.
+
+        It reads Hugging Face folders (config.json beside model.safetensors or pytorch_model.bin, in
+        one part or several) of BERT, RoBERTa-wwm, MacBERT, ALBERT, DistilBERT, ERNIE and ELECTRA's
+        discriminators, and the original checkpoints of BERT (bert_config.json beside
+        bert_model.ckpt). A fine-tuned head is loaded. A pytorch_model.bin is read without running
+        what its pickle may hold.
+
+        Examples:
+
+        >>> model = kerasllm.models.BertClassifier.from_pretrained("my-fine-tuned-macbert")
+        >>> model = kerasllm.models.BertClassifier.from_pretrained(
+        ...     "hfl/chinese-macbert-base", num_classes=2, missing="new", surplus="ignore"
+        ... )
+
+        Args:
+            folder: The folder, or a name on the Hugging Face Hub.
+            num_classes: Of a classifier; the number of the folder's classes by default.
+            missing: `"error"`, by default, or `"new"`: whether tensors of the head that the folder
+                lacks get new values. Missing tensors of the encoder are always an error.
+            surplus: `"error"`, by default, or `"ignore"`: what is done with tensors that the model
+                has no place for.
+            allow_unused_rows: Whether the folder's vocabulary may have fewer tokens than the
+                model's table has rows, as where a table was padded. False by default.
+            revision: Of a name on the Hub: a branch, a tag or a commit.
+            **arguments: Of `BertBackbone`, instead of the folder's: `dtype`, `dropout` and such.
+
+        Raises:
+            FileNotFoundError: If a file is missing.
+            ValueError: If one is damaged, if tensors are missing or left over, or if config,
+                vocabulary and tensors do not belong together; the message names them.
+            ImportError: If a package of the extra `pretrained` is needed and missing.
+            ConnectionError: If the model has to be downloaded and cannot be.
+        """
+        from kerasllm.models.pretrained.load import load_pretrained
+
+        return load_pretrained(cls, folder, **options)
+
+    def save_pretrained(self, folder, tokenizer=None, labels=None):
+        """Writes a folder that transformers loads: config.json, model.safetensors and, with a
+        tokenizer, vocab.txt and tokenizer_config.json.
+
+        All files are written before one of them takes the place of another.
+
+        Args:
+            folder: The folder; made if it is missing.
+            tokenizer: A `kerasllm.text.WordPieceTokenizer`, or None.
+            labels: The names of a classifier's classes, in their order; numbered by default.
+
+        Raises:
+            ValueError: If the backbone's `model_type` has no such model, or the tokenizer or the
+                labels do not fit it.
+            ImportError: If the safetensors package is missing.
+        """
+        from kerasllm.models.pretrained.save import save_pretrained
+
+        save_pretrained(self, folder, tokenizer, labels)
+
+    @classmethod
     def from_config(cls, config):
         config = dict(config)
         if isinstance(config.get("dtype"), dict):
