@@ -1,5 +1,6 @@
 """Plans: budgets, batch ramps, learning rates and revisions, as functions of the step."""
 
+import itertools
 import json
 
 import pytest
@@ -26,7 +27,7 @@ def test_learning_rate_rises_and_falls_to_zero():
     rates = [plan.learning_rate(step) for step in range(100)]
     assert rates[0] == pytest.approx(1e-3)
     assert max(rates) == rates[9] == pytest.approx(1e-2 * (1 - 0.09))
-    assert all(a > b for a, b in zip(rates[9:], rates[10:], strict=False))
+    assert all(a > b for a, b in itertools.pairwise(rates[9:]))
     assert rates[-1] == pytest.approx(1e-2 / 100)
     assert plan.learning_rate(100) == 0
 

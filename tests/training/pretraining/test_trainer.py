@@ -212,16 +212,14 @@ def test_checkpoint_of_another_model_is_refused(tmp_path, rows):
         train(tmp_path, rows, kind="lstm")
     for path in (tmp_path / "checkpoints").iterdir():
         path.write_bytes(b"")
-    with pytest.raises(ValueError, match="No checkpoint in .* is whole"):
+    with pytest.raises(ValueError, match=r"No checkpoint in .* is whole"):
         train(tmp_path, rows)
 
 
 def test_two_checkpoints_are_kept(tmp_path, rows):
     train(tmp_path, rows)
-    assert (
-        Checkpoints(tmp_path / "checkpoints").steps() == [21 + 1 - 4 + 2, 24]
-        or len(Checkpoints(tmp_path / "checkpoints").steps()) == 2
-    )
+    steps = Checkpoints(tmp_path / "checkpoints").steps()
+    assert len(steps) == 2 and steps[-1] == 24
 
 
 def test_bfloat16_variables_come_back(tmp_path):
