@@ -64,6 +64,7 @@ def parse_arguments(arguments=None):
     add("--documents", choices=DOCUMENTS, default="auto", help="what a document of a text file is")
     add("--preset", choices=sorted(BERT_PRESETS), default="mini", help="(default: mini)")
     add("--pretrained", help="folder of a model to go on with, in place of a preset")
+    add("--vocabulary", help="a vocab.txt to take (default: one is learned on the corpus)")
     add("--vocabulary-size", type=int, help="(default: by the corpus's size, at most 21128)")
     add("--max-length", type=int, default=512, help="positions of the model (default: 512)")
     add("--budget", default="10m", help="time for all of it, such as 90s, 10m, 24h (default: 10m)")
@@ -72,6 +73,7 @@ def parse_arguments(arguments=None):
     add("--batch-size", type=int, help="rows (default: by the budget)")
     add("--learning-rate", type=float, help="(default: by the size; 1e-4 with --pretrained)")
     add("--dtype-policy", choices=["float32", "mixed_bfloat16"], default="mixed_bfloat16")
+    add("--checkpoint-seconds", type=float, help="between checkpoints (default: by the budget)")
     add("--seed", type=int, default=0)
     add("--output-dir", default="runs/bert")
     add("--resume", action="store_true", help="go on with the run in --output-dir")
@@ -82,6 +84,8 @@ def make_tokenizer(arguments, folder, corpus):
     """The tokenizer of the pretrained folder, of an earlier run, or one made for the corpus."""
     if arguments.pretrained:
         return WordPieceTokenizer(os.path.join(arguments.pretrained, "vocab.txt"))
+    if arguments.vocabulary:
+        return WordPieceTokenizer(arguments.vocabulary)
     path = folder / "vocab.txt"
     if not path.is_file():
         size = arguments.vocabulary_size
@@ -118,6 +122,7 @@ def make_model(arguments, vocabulary_size):
         arguments.preset,
         vocabulary_size=vocabulary_size,
         max_length=arguments.max_length,
+        pooler_activation=None,  # a classifier gets a new one
         dtype=arguments.dtype_policy,
     )
     return BertMaskedLM(backbone)
@@ -127,9 +132,8 @@ def count_flops(model, length, masked_share):
     """The arithmetic of training on a token; the layers before the vocabulary see masked ones."""
     backbone = model.backbone
     head = model.transform_dense.kernel.shape[0] * model.transform_dense.kernel.shape[1]
-    pooler = backbone.hidden_dim**2 if backbone.pooler is not None else 0
     vocabulary = backbone.vocabulary_size * backbone.embedding_dim
-    blocks = matrix_weights(model) - head - pooler
+    blocks = matrix_weights(model) - head
     if backbone.share_blocks:
         blocks *= backbone.num_layers
     return training_flops_per_token(
@@ -155,7 +159,7 @@ def choose_shape(arguments, run, cache, hidden_dim):
             "length": length,
             "batch_size": arguments.batch_size or max(1, 2 ** round(math.log2(tokens / length))),
             "learning_rate": arguments.learning_rate
-            or (1e-4 if arguments.pretrained else 1e-3 * min(1.0, (256 / hidden_dim) ** 0.5)),
+            or (1e-4 if arguments.pretrained else 0.128 / hidden_dim),
         }
     return types.SimpleNamespace(**run.decided["shape"])
 
@@ -175,7 +179,8 @@ def train_model(arguments, run, tokenizer, caches):
         f"{model.count_params():,} weights; batches of {shape.batch_size} x {shape.length} tokens, "
         f"learning rate {shape.learning_rate:.2g}"
     )
-    run.plan(steps, rows, shape, flops)
+    # Normalisation after the sum, as BERT has it, needs a long warm-up.
+    run.plan(steps, rows, shape, flops, warmup_share=0.1, ramp=())
     validate = None
     if "valid" in caches:
         valid = MaskedLanguageModelRows(caches["valid"], tokenizer, shape.length, seed=1)
@@ -183,7 +188,13 @@ def train_model(arguments, run, tokenizer, caches):
         def validate(count=64):
             return evaluate_masked_language_model(model, valid, count)["nats_per_masked_token"]
 
-    trainer = run.trainer(steps, rows, tokens_per_row=shape.length, validate=validate)
+    trainer = run.trainer(
+        steps,
+        rows,
+        tokens_per_row=shape.length,
+        validate=validate,
+        checkpoint_seconds=arguments.checkpoint_seconds,
+    )
     trained = trainer.run()
     report = {}
     if "valid" in caches:
@@ -195,7 +206,9 @@ def main(arguments=None):
     arguments = parse_arguments(arguments)
     budget = parse_budget(arguments.budget) if arguments.steps is None else None
     settings = {k: v for k, v in vars(arguments).items() if k not in ("output_dir", "resume")}
-    folder, _ = open_run_folder(arguments.output_dir, settings, arguments.resume)
+    folder, _ = open_run_folder(
+        arguments.output_dir, settings, arguments.resume, may_change=("checkpoint_seconds",)
+    )
     run = PretrainingRun(folder, budget, arguments.steps, arguments.dtype_policy, arguments.seed)
     tokenizer, caches = open_caches(arguments, folder)
     model, metrics = train_model(arguments, run, tokenizer, caches)

@@ -66,6 +66,7 @@ def parse_arguments(arguments=None):
         kind = float if name in ("learning_rate", "dropout") else int
         add(f"--{name.replace('_', '-')}", type=kind, help="(default: chosen)")
     add("--dtype-policy", choices=["float32", "mixed_bfloat16"], default="mixed_bfloat16")
+    add("--checkpoint-seconds", type=float, help="between checkpoints (default: by the budget)")
     add("--seed", type=int, default=0)
     add("--output-dir", default="runs/language_model")
     add("--resume", action="store_true", help="go on with the run in --output-dir")
@@ -151,6 +152,7 @@ def train_model(arguments, run, tokenizer, train, valid):
         tokens_per_row=shape.length,
         bits_per_nat=len(train) / (train.characters + train.documents) / math.log(2),
         validate=validate,
+        checkpoint_seconds=arguments.checkpoint_seconds,
     )
     return steps.model, shape, trainer.run()
 
@@ -159,7 +161,9 @@ def main(arguments=None):
     arguments = parse_arguments(arguments)
     budget = parse_budget(arguments.budget) if arguments.steps is None else None
     settings = {k: v for k, v in vars(arguments).items() if k not in ("output_dir", "resume")}
-    folder, _ = open_run_folder(arguments.output_dir, settings, arguments.resume)
+    folder, _ = open_run_folder(
+        arguments.output_dir, settings, arguments.resume, may_change=("checkpoint_seconds",)
+    )
     run = PretrainingRun(folder, budget, arguments.steps, arguments.dtype_policy, arguments.seed)
     tokenizer, train, valid = open_caches(arguments, folder)
     model, shape, trained = train_model(arguments, run, tokenizer, train, valid)

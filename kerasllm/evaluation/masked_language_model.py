@@ -11,7 +11,7 @@ def evaluate_masked_language_model(model, rows, count, batch_size=32):
     Args:
         model: A `kerasllm.models.BertMaskedLM`.
         rows: A `kerasllm.data.MaskedLanguageModelRows` of the validation texts.
-        count: How many rows.
+        count: How many rows, rounded up to whole batches.
         batch_size: Rows for each call. 32 by default.
 
     Returns:
@@ -19,10 +19,15 @@ def evaluate_masked_language_model(model, rows, count, batch_size=32):
     """
     import tensorflow as tf
 
-    predict = tf.function(lambda inputs: model(inputs, training=False), reduce_retracing=True)
+    # Past Keras, which would take it for a part of the model.
+    if "_compiled_predictions" not in model.__dict__:
+        model.__dict__["_compiled_predictions"] = tf.function(
+            lambda inputs: model(inputs, training=False), reduce_retracing=True
+        )
+    predict = model.__dict__["_compiled_predictions"]
     nats, correct, total = 0.0, 0, 0
     for first in range(0, count, batch_size):
-        inputs = rows(first, min(batch_size, count - first))
+        inputs = rows(first, batch_size)
         losses, right = predict({name: tf.constant(array) for name, array in inputs.items()})
         nats += float(np.sum(losses.numpy(), dtype=np.float64))
         correct += int(np.sum(right.numpy()))

@@ -8,9 +8,12 @@ from kerasllm.training.pretraining.machine import matrix_weights, training_flops
 
 MODELS = ("lstm", "gpt", "modern")
 
-# Tokens for each weight that a given amount of arithmetic is best spent on (Hoffmann et al.,
-# Training Compute-Optimal Large Language Models, 2022).
-TOKENS_PER_WEIGHT = 20
+# Of the loss that a transformer of N weights reaches on D tokens, E + A / N^a + B / D^b (Hoffmann
+# et al., Training Compute-Optimal Large Language Models, 2022, approach 3).
+_A, _ALPHA, _B, _BETA = 406.4, 0.34, 410.7, 0.28
+# Tokens that come again are worth less each time; after so many repetitions hardly anything
+# (Muennighoff et al., Scaling Data-Constrained Language Models, 2023).
+_USEFUL_REPETITIONS = 15.4
 # (hidden_dim, num_layers), from small to large; heads have 64 elements.
 _TRANSFORMERS = (
     *((64, 2), (128, 2), (128, 4), (192, 4), (256, 4), (256, 6), (384, 6), (512, 8), (640, 10)),
@@ -91,10 +94,11 @@ class LanguageModelShape:
 def choose_language_model(model, vocabulary_size, cache, flops, **given):
     """The shape that learns most from a corpus with so much arithmetic.
 
-    * The size is the largest to which `TOKENS_PER_WEIGHT` tokens for each weight can be shown.
+    * The size is that of the least loss by the law of Hoffmann et al. (2022): a large model sees
+      few tokens in the time, a small one makes little of many. Tokens that come again count by the
+      law of Muennighoff et al. (2023).
     * The dropout grows with the number of times that the corpus is gone through: what has been seen
-      often is learned by heart (Muennighoff et al., Scaling Data-Constrained Language Models,
-      2023).
+      often is learned by heart.
     * Rows are as long as documents are, up to a bound that grows with the size.
     * Batches grow with the size, learning rates fall.
 
@@ -112,14 +116,23 @@ def choose_language_model(model, vocabulary_size, cache, flops, **given):
         raise ValueError(f"There is no model {model!r}; expected one of {', '.join(MODELS)}.")
     given = {name: value for name, value in given.items() if value is not None}
     sizes = _LSTMS if model == "lstm" else _TRANSFORMERS
-    chosen = None
-    for hidden_dim, num_layers in sizes:
-        shape = _shape(model, vocabulary_size, cache, flops, hidden_dim, num_layers, given)
-        tokens = flops / shape.flops_per_token()
-        if chosen is not None and tokens < TOKENS_PER_WEIGHT * shape.weights():
-            break
-        chosen = shape
-    return chosen
+    shapes = [_shape(model, vocabulary_size, cache, flops, *size, given) for size in sizes]
+    return min(shapes, key=lambda shape: predicted_loss(shape, flops, len(cache)))
+
+
+def predicted_loss(shape, flops, corpus_tokens):
+    """The part of the loss that size and data decide, for comparing shapes; no loss to expect.
+
+    Args:
+        shape: A `LanguageModelShape`.
+        flops: Operations that there is time for.
+        corpus_tokens: Tokens of the corpus.
+    """
+    tokens = flops / shape.flops_per_token()
+    repetitions = max(0.0, tokens / corpus_tokens - 1)
+    useful = _USEFUL_REPETITIONS * -math.expm1(-repetitions / _USEFUL_REPETITIONS)
+    tokens = min(tokens, corpus_tokens * (1 + useful))
+    return _A / shape.weights() ** _ALPHA + _B / tokens**_BETA
 
 
 def _shape(model, vocabulary_size, cache, flops, hidden_dim, num_layers, given):
@@ -140,8 +153,8 @@ def _shape(model, vocabulary_size, cache, flops, hidden_dim, num_layers, given):
         dropout=0.0,
     )
     tokens = flops / shape.flops_per_token()
-    # About a thousandth of all tokens, between two thousand and half a million, is a batch.
-    batch_tokens = min(max(2048, tokens / 5000), 1 << 19)
+    # Of more tokens half the growth goes into the batch, half into the number of steps.
+    batch_tokens = min(max(2048, math.sqrt(tokens)), 1 << 19)
     shape.batch_size = max(1, _power_of_two(batch_tokens / length))
     epochs = tokens / len(cache)
     shape.dropout = next(rate for limit, rate in _DROPOUTS if epochs <= limit)

@@ -87,7 +87,7 @@ class PretrainingRun:
         )
         return CompiledSteps(model, optimizer, ignored_label)
 
-    def plan(self, steps, make_batches, shape, flops_per_token, forward_tokens=0):
+    def plan(self, steps, make_batches, shape, flops_per_token, forward_tokens=0, **schedule):
         """Makes the plan, unless the folder has one.
 
         Args:
@@ -96,6 +96,7 @@ class PretrainingRun:
             shape: Has `batch_size`, `length` and `learning_rate`.
             flops_per_token: See `training_flops_per_token`.
             forward_tokens: Tokens that will be evaluated after training.
+            **schedule: `warmup_share` and `ramp` of `TrainingPlan.from_rows`.
         """
         if "plan" in self.decided:
             return
@@ -104,7 +105,7 @@ class PretrainingRun:
                 self.train_steps,
                 shape.batch_size,
                 shape.learning_rate,
-                max(1, round(0.03 * self.train_steps)),
+                max(1, round(schedule.get("warmup_share", 0.03) * self.train_steps)),
             )
             self.decided.update(steps_per_call=min(8, self.train_steps), train_seconds=None)
         else:
@@ -120,7 +121,7 @@ class PretrainingRun:
             reserve = forward_tokens * token_seconds / 2 + min(60, 2 + 0.01 * self.budget_seconds)
             train_seconds = max(0.3 * self.budget_seconds, self._left() - reserve)
             plan = TrainingPlan.from_rows(
-                0.98 * train_seconds / seconds * rows, rows, shape.learning_rate
+                0.98 * train_seconds / seconds * rows, rows, shape.learning_rate, **schedule
             )
             calls = max(1, min(32, int(0.5 / seconds)))
             self.decided.update(steps_per_call=calls, train_seconds=train_seconds)
@@ -140,11 +141,9 @@ class PretrainingRun:
             **options: Others of `Pretrainer`.
         """
         decided, budget = self.decided, self.budget_seconds or 600
-        options = {
-            "checkpoint_seconds": min(1800, max(10, budget / 20)),
-            "report_seconds": min(60, max(1, budget / 40)),
-            **options,
-        }
+        if options.get("checkpoint_seconds") is None:
+            options["checkpoint_seconds"] = min(1800, max(10, budget / 20))
+        options.setdefault("report_seconds", min(60, max(1, budget / 40)))
         return Pretrainer(
             steps,
             make_batches,
