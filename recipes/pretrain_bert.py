@@ -72,6 +72,7 @@ def parse_arguments(arguments=None):
     add("--length", type=int, help="tokens of a row (default: by the documents' length)")
     add("--batch-size", type=int, help="rows (default: by the budget)")
     add("--learning-rate", type=float, help="(default: by the size; 1e-4 with --pretrained)")
+    add("--masked-share", type=float, default=0.25, help="of the tokens (default: 0.25)")
     add("--dtype-policy", choices=["float32", "mixed_bfloat16"], default="mixed_bfloat16")
     add("--checkpoint-seconds", type=float, help="between checkpoints (default: by the budget)")
     add("--seed", type=int, default=0)
@@ -172,7 +173,9 @@ def train_model(arguments, run, tokenizer, caches):
     model, train = steps.model, caches["train"]
     backbone = model.backbone
     shape = choose_shape(arguments, run, train, backbone.hidden_dim)
-    rows = MaskedLanguageModelRows(train, tokenizer, shape.length, arguments.seed)
+    rows = MaskedLanguageModelRows(
+        train, tokenizer, shape.length, arguments.seed, arguments.masked_share
+    )
     flops = count_flops(model, shape.length, rows.num_predictions / shape.length)
     print(
         f"BERT: {backbone.num_layers} layers of width {backbone.hidden_dim}, "

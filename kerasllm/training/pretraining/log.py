@@ -1,7 +1,9 @@
 """What a training tells: a line now and then, a row for every step, TensorBoard."""
 
+import contextlib
 import csv
 import math
+import os
 import pathlib
 
 from kerasllm.files import atomic_write
@@ -13,7 +15,8 @@ class StepTable:
     """`steps.csv`: a row for each step, written as training goes.
 
     Numbers are written so that they are read as the same floats. After a resume or a rewind the
-    rows of steps that are done again are dropped.
+    rows of steps that are done again are dropped. Rows that a full disk does not take wait until it
+    does.
 
     Args:
         path: The file.
@@ -29,16 +32,26 @@ class StepTable:
             kept = [row for row in rows[1:] if int(row[0]) < step]
         with atomic_write(self.path, newline="") as file:
             csv.writer(file).writerows([_COLUMNS, *kept])
+        self._size = self.path.stat().st_size
+        self._pending = []
 
     def write(self, first_step, losses, norms, accuracies, learning_rates):
         """Adds the rows of a group of steps."""
         steps = range(first_step, first_step + len(learning_rates))
         columns = (losses, norms, accuracies, learning_rates)
-        with open(self.path, "a", encoding="utf-8", newline="") as file:
-            csv.writer(file).writerows(
-                (step, *(repr(float(value)) for value in values))
-                for step, *values in zip(steps, *columns, strict=True)
-            )
+        self._pending += [
+            (step, *(repr(float(value)) for value in values))
+            for step, *values in zip(steps, *columns, strict=True)
+        ]
+        try:
+            with open(self.path, "a", encoding="utf-8", newline="") as file:
+                csv.writer(file).writerows(self._pending)
+        except OSError:
+            with contextlib.suppress(OSError):
+                os.truncate(self.path, self._size)  # no half of a row
+            return
+        self._size = self.path.stat().st_size
+        self._pending = []
 
 
 class Board:
@@ -52,17 +65,22 @@ class Board:
         """Writes the values that are not None."""
         import tensorflow as tf
 
-        if self._writer is None:
-            self._writer = tf.summary.create_file_writer(self.folder)
-        with self._writer.as_default(step=step):
-            for name, value in values.items():
-                if value is not None:
-                    tf.summary.scalar(name, value)
+        # A full disk ends no training.
+        with contextlib.suppress(tf.errors.OpError):
+            if self._writer is None:
+                self._writer = tf.summary.create_file_writer(self.folder)
+            with self._writer.as_default(step=step):
+                for name, value in values.items():
+                    if value is not None:
+                        tf.summary.scalar(name, value)
 
     def close(self):
         """Writes what has not been written yet."""
+        import tensorflow as tf
+
         if self._writer is not None:
-            self._writer.close()
+            with contextlib.suppress(tf.errors.OpError):
+                self._writer.close()
 
 
 def format_time(seconds):

@@ -1,6 +1,7 @@
 """Training by a plan: resumed as if never stopped, guarded, and sound on a full disk."""
 
 import csv
+import io
 import os
 import signal
 import threading
@@ -19,11 +20,13 @@ from kerasllm.training.pretraining import (
     SpikeGuard,
     TrainingPlan,
     TrainingStopped,
+    log,
     matrix_weights,
     measure_peak,
     measure_step_seconds,
     training_flops_per_token,
 )
+from kerasllm.training.pretraining.log import StepTable
 
 LENGTH = 16
 
@@ -230,6 +233,28 @@ def test_bfloat16_variables_come_back(tmp_path):
     other = keras.Variable(np.zeros(3), dtype="bfloat16")
     assert checkpoints.restore([other]) == (1, {"a": 1})
     np.testing.assert_array_equal(np.array(other), np.array(saved))
+
+
+def test_table_of_steps_waits_for_a_disk_that_is_full(tmp_path, monkeypatch):
+    table = StepTable(tmp_path / "steps.csv", 0)
+    table.write(0, [1.5], [2.0], [0.5], [1e-3])
+
+    class FullFile(io.StringIO):
+        def close(self):
+            if not self.closed:
+                super().close()
+                with open(tmp_path / "steps.csv", "a", encoding="utf-8") as file:
+                    file.write("1,2.")  # as much as there was room for
+                raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(log, "open", lambda *_, **__: FullFile(), raising=False)
+    table.write(1, [2.5], [2.0], [0.5], [1e-3])
+    monkeypatch.undo()
+    assert [step for step, *_ in losses(tmp_path)] == ["0"]
+    table.write(2, [3.5], [2.0], [0.5], [1e-3])
+    assert [row[:2] for row in losses(tmp_path)] == [("0", "1.5"), ("1", "2.5"), ("2", "3.5")]
+    StepTable(tmp_path / "steps.csv", 1)
+    assert [step for step, *_ in losses(tmp_path)] == ["0"]
 
 
 # === Guards ===
