@@ -6,6 +6,7 @@ from keras import ops
 from kerasllm.layers import KeyValueCache
 from kerasllm.models.causal_lm import CausalLM
 from kerasllm.models.lstm_lm import LSTMLM
+from kerasllm.ops.decoding import decoding
 
 
 def make_decoder(model, batch_size, max_length):
@@ -41,23 +42,23 @@ class Decoder:
     def __init__(self, model, batch_size, max_length):
         self.model, self.batch_size, self.max_length = model, batch_size, max_length
         self.length = 0
-        self._prefill = self._compiled(self._prefill_logits, None)
-        self._prefill_padded = self._compiled(self._prefill_logits, None, padded=True)
-        self._step = self._compiled(self._step_logits, 1)
-        self._step_padded = self._compiled(self._step_logits, 1, padded=True)
-        self._padding = None
+        self.padding = keras.Variable(
+            ops.zeros((batch_size,), "int32"), trainable=False, dtype="int32"
+        )
+        self._prefill = self._compiled(time=None)
+        self._step = self._compiled(time=1)
 
-    def _compiled(self, function, time, padded=False):
+    def _compiled(self, time):
+        def run(token_ids, start):
+            with decoding():
+                return self._next_logits(token_ids, start)
+
         if keras.backend.backend() != "tensorflow":
-            return function
+            return run
         import tensorflow as tf
 
-        signature = [
-            tf.TensorSpec((self.batch_size, time), tf.int32),
-            tf.TensorSpec((), tf.int32),
-            *([tf.TensorSpec((self.batch_size,), tf.int32)] if padded else []),
-        ]
-        return tf.function(function, input_signature=signature)
+        signature = [tf.TensorSpec((self.batch_size, time), "int32"), tf.TensorSpec((), "int32")]
+        return tf.function(run, input_signature=signature)
 
     def prefill(self, token_ids, padding=None):
         """Begins texts.
@@ -77,12 +78,10 @@ class Decoder:
             raise ValueError(
                 f"The prompt has {time} tokens; the decoder takes from 1 to {self.max_length}."
             )
-        self._padding = None
-        if padding is not None and ops.convert_to_numpy(padding).any():
-            self._padding = ops.convert_to_tensor(padding, "int32")
+        self.padding.assign(ops.zeros_like(self.padding) if padding is None else padding)
         self._begin()
         self.length = 0
-        return self._go_on(self._prefill, self._prefill_padded, token_ids)
+        return self._go_on(self._prefill, token_ids)
 
     def step(self, token_ids):
         """Goes on by one token.
@@ -98,15 +97,13 @@ class Decoder:
         """
         if self.length >= self.max_length:
             raise ValueError(f"The texts have {self.length} tokens, all that the decoder takes.")
-        return self._go_on(self._step, self._step_padded, ops.reshape(token_ids, (-1, 1)))
+        return self._go_on(self._step, ops.reshape(token_ids, (-1, 1)))
 
-    def _go_on(self, function, padded_function, token_ids):
+    def _go_on(self, function, token_ids):
         token_ids = ops.convert_to_tensor(token_ids, "int32")
         start = ops.convert_to_tensor(self.length, "int32")
         self.length += token_ids.shape[1]
-        if self._padding is None:
-            return function(token_ids, start)
-        return padded_function(token_ids, start, self._padding)
+        return function(token_ids, start)
 
     def reorder(self, rows):
         """Puts the texts into another order, or one of them into several places.
@@ -116,8 +113,7 @@ class Decoder:
         """
         rows = ops.convert_to_tensor(rows, "int32")
         self._reorder(rows)
-        if self._padding is not None:
-            self._padding = ops.take(self._padding, rows)
+        self.padding.assign(ops.take(self.padding, rows))
 
     def _begin(self):
         """Makes ready for new texts."""
@@ -125,11 +121,8 @@ class Decoder:
     def _reorder(self, rows):
         raise NotImplementedError
 
-    def _prefill_logits(self, token_ids, start, padding=None):
+    def _next_logits(self, token_ids, start):
         raise NotImplementedError
-
-    def _step_logits(self, token_ids, start, padding=None):
-        return self._prefill_logits(token_ids, start, padding)
 
     def _logits(self, states):
         """The logits of the last position of hidden states."""
@@ -148,22 +141,18 @@ class TransformerDecoder(Decoder):
                 model.num_key_value_heads,
                 model.head_dim,
                 model.compute_dtype,
+                first_key=self.padding,
             )
             for _ in range(model.num_layers)
         ]
 
-    def _prefill_logits(self, token_ids, start, padding=None):
+    def _next_logits(self, token_ids, start):
         model = self.model
-        positions = start + ops.arange(ops.shape(token_ids)[1], dtype="int32")[None]
-        mask = None
-        if padding is not None:
-            positions = ops.maximum(positions - padding[:, None], 0)
-            # (batch, 1, 1, max_length)
-            mask = ops.arange(self.max_length, dtype="int32") >= padding[:, None, None, None]
-        positions = ops.broadcast_to(positions, ops.shape(token_ids))
+        places = start + ops.arange(ops.shape(token_ids)[1], dtype="int32")
+        positions = ops.maximum(places - ops.convert_to_tensor(self.padding)[:, None], 0)
         states = model.embed(token_ids, positions)
         for block, cache in zip(model.blocks, self.caches, strict=True):
-            states, _ = block(states, attention_mask=mask, cache=cache, start_index=start)
+            states, _ = block(states, cache=cache, start_index=start)
         return self._logits(model.final_norm(states[:, -1:]))
 
     def _reorder(self, rows):
@@ -193,11 +182,9 @@ class RecurrentDecoder(Decoder):
             for variable in state:
                 variable.assign(ops.zeros_like(variable))
 
-    def _prefill_logits(self, token_ids, start, padding=None):
-        mask = None
-        if padding is not None:
-            places = start + ops.arange(ops.shape(token_ids)[1], dtype="int32")
-            mask = places[None] >= padding[:, None]
+    def _next_logits(self, token_ids, start):
+        places = start + ops.arange(ops.shape(token_ids)[1], dtype="int32")
+        mask = places >= ops.convert_to_tensor(self.padding)[:, None]
         states = [tuple(v.value for v in state) for state in self.states]
         hidden_states, states = self.model.advance(token_ids, states, mask=mask)
         for variables, state in zip(self.states, states, strict=True):

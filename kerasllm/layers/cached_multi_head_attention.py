@@ -195,14 +195,16 @@ class CachedMultiHeadAttention(keras.layers.Layer):
         if key_value is None:
             key_value = self.keys_and_values(inputs if context is None else context, start_index)
         key, value = key_value
+        if isinstance(cache, KeyValueCache):
+            if not causal or attention_mask is not None or context_mask is not None:
+                raise ValueError("A KeyValueCache serves causal attention without further masks.")
+            outputs = cache.attend(query, key, value, start_index, window=self.sliding_window)
+            return self._output(outputs), cache
         query_offset = None
         if cache is not None:
-            if isinstance(cache, KeyValueCache):
-                key, value = cache.update(key, value, start_index)
-            else:
-                key = ops.slice_update(cache[0], (0, start_index, 0, 0), key)
-                value = ops.slice_update(cache[1], (0, start_index, 0, 0), value)
-                cache = (key, value)
+            key = ops.slice_update(cache[0], (0, start_index, 0, 0), key)
+            value = ops.slice_update(cache[1], (0, start_index, 0, 0), value)
+            cache = (key, value)
             batch = ops.shape(inputs)[0]
             query_offset = ops.broadcast_to(ops.cast(start_index, "int32"), (batch,))
         dropout = self.dropout if training else 0.0
@@ -217,9 +219,13 @@ class CachedMultiHeadAttention(keras.layers.Layer):
             dropout_rate=dropout,
             seed=draw_seed(self.seed_generator) if dropout else None,
         )
-        outputs = ops.reshape(outputs, (*ops.shape(inputs)[:2], self.num_heads * self.head_dim))
-        outputs = self.output_dense(outputs)
+        outputs = self._output(outputs)
         return outputs if cache is None else (outputs, cache)
+
+    def _output(self, heads):
+        # (batch, time, num_heads, head_dim) -> (batch, time, dim)
+        shape = (*ops.shape(heads)[:2], self.num_heads * self.head_dim)
+        return self.output_dense(ops.reshape(heads, shape))
 
     def _heads(self, tensor, num_heads):
         # (batch, time, num_heads * head_dim) -> (batch, time, num_heads, head_dim)

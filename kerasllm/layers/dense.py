@@ -4,6 +4,7 @@ import keras
 from keras import ops
 
 from kerasllm.ops.dispatch import why_not_served
+from kerasllm.ops.few_rows_product import few_rows_product, few_rows_served
 from kerasllm.ops.gelu import gelu, kind_of
 
 
@@ -35,9 +36,14 @@ class Dense(keras.layers.Dense):
     """
 
     def call(self, inputs, training=None):
+        few_rows = few_rows_served(inputs) and not self.quantization_mode
         if self.why_not_fused():
-            return super().call(inputs, training=training)
-        products = ops.matmul(inputs, self.kernel)
+            if not few_rows:
+                return super().call(inputs, training=training)
+            outputs = few_rows_product(inputs, self.kernel, self.bias)
+            return outputs if self.activation is None else self.activation(outputs)
+        multiply = few_rows_product if few_rows else ops.matmul
+        products = multiply(inputs, self.kernel)
         return gelu(products, self.bias, kind=kind_of(self.activation))
 
     def why_not_fused(self):

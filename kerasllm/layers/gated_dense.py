@@ -3,6 +3,7 @@
 import keras
 from keras import ops
 
+from kerasllm.ops.few_rows_product import few_rows_product, few_rows_served
 from kerasllm.ops.gelu import gelu, kind_of
 
 
@@ -84,7 +85,8 @@ class GatedDense(keras.layers.Layer):
             )
 
     def call(self, inputs):
-        products = ops.matmul(inputs, self.kernel)
+        multiply = few_rows_product if few_rows_served(inputs) else ops.matmul
+        products = multiply(inputs, self.kernel)
         return gelu(products, self.bias, kind=kind_of(self.activation), gated=True)
 
     def compute_output_shape(self, input_shape):

@@ -3,6 +3,8 @@
 import keras
 from keras import ops
 
+from kerasllm.ops.cached_attention import cached_attention
+
 
 class KeyValueCache:
     """A buffer of keys and values, of a fixed size, for `CachedMultiHeadAttention`.
@@ -21,25 +23,35 @@ class KeyValueCache:
         num_heads: Number of key and value heads.
         head_dim: Size of a head.
         dtype: Of keys and values. `"float32"` by default.
+        first_key: int32 variable `(batch_size,)`, the first position of each sequence that is no
+            padding; or None for zeros.
     """
 
-    def __init__(self, batch_size, max_length, num_heads, head_dim, dtype="float32"):
-        self.shape = (batch_size, max_length, num_heads, head_dim)
-        self.keys = self._buffer(dtype)
-        self.values = self._buffer(dtype)
+    def __init__(
+        self, batch_size, max_length, num_heads, head_dim, dtype="float32", first_key=None
+    ):
+        shape = (batch_size, num_heads, max_length, head_dim)
+        self.keys, self.values = (
+            keras.Variable(ops.zeros(shape, dtype), trainable=False, dtype=dtype) for _ in range(2)
+        )
+        self.first_key = first_key
 
-    def _buffer(self, dtype):
-        return keras.Variable(ops.zeros(self.shape, dtype), trainable=False, dtype=dtype)
-
-    def update(self, key, value, start_index):
-        """Writes keys and values from a position on, and returns the whole buffers.
+    def attend(self, query, key, value, start_index, window=None):
+        """Writes keys and values from a position on, and attends over all up to each query.
 
         Args:
+            query: `(batch_size, time, num_query_heads, head_dim)`.
             key: `(batch_size, time, num_heads, head_dim)`.
             value: The same.
             start_index: The position of the first, an integer or int32 scalar.
+            window: A query sees that many of the latest positions; all by default.
+
+        Returns:
+            A tensor in the shape of `query`.
         """
-        return _write(self.keys, key, start_index), _write(self.values, value, start_index)
+        return cached_attention(
+            self.keys, self.values, query, key, value, start_index, self.first_key, window
+        )
 
     def reorder(self, rows):
         """Puts the sequences into another order, or one of them into several places.
@@ -49,15 +61,3 @@ class KeyValueCache:
         """
         for buffer in (self.keys, self.values):
             buffer.assign(ops.take(buffer, rows, axis=0))
-
-
-def _write(buffer, new, start_index):
-    if keras.backend.backend() != "tensorflow":
-        buffer.assign(ops.slice_update(buffer, (0, start_index, 0, 0), new))
-        return buffer.value
-    import tensorflow as tf
-
-    # Reads after this see it: a tf.function keeps the order of a variable's ops.
-    variable, end = buffer.value, start_index + tf.shape(new)[1]
-    variable[:, start_index:end].assign(tf.cast(new, variable.dtype))
-    return variable.read_value()

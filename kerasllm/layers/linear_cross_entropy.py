@@ -3,6 +3,7 @@
 import keras
 from keras import ops
 
+from kerasllm.ops.few_rows_product import few_rows_product, few_rows_served
 from kerasllm.ops.gather_positions import gather_positions
 from kerasllm.ops.linear_cross_entropy import linear_cross_entropy
 
@@ -156,10 +157,16 @@ class LinearCrossEntropy(keras.layers.Layer):
         )
 
     def logits(self, hidden_states):
-        """The logits of hidden states `(..., dim)`: `(..., vocabulary_size)`, in their dtype.
+        """The logits of hidden states `(..., dim)`: `(..., vocabulary_size)`, in their dtype; in
+        decoding float32.
 
         In a functional model call the layer without labels instead, which keeps track of it.
         """
+        if few_rows_served(hidden_states):
+            logits = few_rows_product(
+                hidden_states, self.kernel, transposed=True, outputs_dtype="float32"
+            )
+            return logits if self.bias is None else logits + ops.convert_to_tensor(self.bias)
         kernel = ops.cast(ops.convert_to_tensor(self.kernel), hidden_states.dtype)
         logits = ops.matmul(hidden_states, ops.transpose(kernel))
         if self.bias is None:

@@ -13,6 +13,7 @@ from kerasllm.layers import (
 )
 from kerasllm.models.causal_lm_presets import causal_lm_arguments
 from kerasllm.models.language_model import IGNORED, LanguageModel, check_positive
+from kerasllm.models.pretrained.causal_lm import load_causal_lm, save_causal_lm
 from kerasllm.ops.embedding import embedding
 from kerasllm.ops.gelu import gelu_tanh
 
@@ -225,6 +226,42 @@ class CausalLM(LanguageModel):
             **arguments: Of the class, instead of the preset's; `vocabulary_size` among them.
         """
         return cls(**causal_lm_arguments(form, size, **arguments))
+
+    @classmethod
+    def from_pretrained(cls, folder, surplus="error", revision=None, **arguments):
+        """A model with the weights of a Hugging Face folder: GPT-2, Llama, Qwen2 or Qwen3.
+
+        Read are config.json and model.safetensors, in one part or several, or pytorch_model.bin,
+        without running what it might hold. All tensors are looked at before the first is taken.
+
+        Args:
+            folder: A folder, or a name on the Hub.
+            surplus: `"ignore"` leaves out tensors that the model has no place for; `"error"`, by
+                default, refuses them.
+            revision: Of a name on the Hub: a branch, a tag or a commit.
+            **arguments: Of the class, such as `dropout` or `dtype`.
+
+        Returns:
+            A `CausalLM`. `kerasllm.text.BPETokenizer.load` reads its tokenizer.
+
+        Raises:
+            FileNotFoundError: If a file is missing.
+            ValueError: If a file is damaged, a tensor is missing or of another shape, or the config
+                asks for what the model does not have, such as scaled rotary positions.
+        """
+        return load_causal_lm(cls, folder, surplus, revision, **arguments)
+
+    def save_pretrained(self, folder, tokenizer=None):
+        """Writes a folder that transformers and `from_pretrained` read.
+
+        Args:
+            folder: The folder; it is made if it is missing.
+            tokenizer: A `BPETokenizer` that is written beside the model, or None.
+
+        Raises:
+            ValueError: If no model of transformers has this form.
+        """
+        save_causal_lm(self, folder, tokenizer)
 
     def embed(self, token_ids, position_ids):
         """The vectors of tokens at their positions.

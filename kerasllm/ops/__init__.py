@@ -3,8 +3,10 @@ same maths in keras.ops."""
 
 from kerasllm.ops.adamw import adamw
 from kerasllm.ops.attention import attention
+from kerasllm.ops.cached_attention import cached_attention
 from kerasllm.ops.dropout import dropout
 from kerasllm.ops.embedding import embedding
+from kerasllm.ops.few_rows_product import few_rows_product
 from kerasllm.ops.gather_positions import gather_positions
 from kerasllm.ops.gelu import gelu, gelu_tanh
 from kerasllm.ops.layer_norm import layer_norm
@@ -15,9 +17,11 @@ from kerasllm.ops.random import draw_seed, random_uniform
 __all__ = [
     "adamw",
     "attention",
+    "cached_attention",
     "draw_seed",
     "dropout",
     "embedding",
+    "few_rows_product",
     "gather_positions",
     "gelu",
     "gelu_tanh",

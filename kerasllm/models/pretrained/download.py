@@ -4,6 +4,7 @@ import pathlib
 import re
 
 _CONFIGS = ["config.json", "vocab.txt", "tokenizer.json", "tokenizer_config.json"]
+_CONFIGS += ["generation_config.json", "vocab.json", "merges.txt"]
 _SAFETENSORS = ["model.safetensors", "model.safetensors.index.json", "model-*.safetensors"]
 _TORCH = ["pytorch_model.bin", "pytorch_model.bin.index.json", "pytorch_model-*.bin"]
 _NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")
