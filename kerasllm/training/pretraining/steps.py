@@ -2,6 +2,7 @@
 
 import functools
 
+import keras
 import numpy as np
 
 
@@ -17,9 +18,17 @@ class CompiledSteps:
             outputs for inputs with labels are `(losses, correct)`.
         optimizer: A Keras optimizer whose learning rate is a number.
         ignored_label: The label of positions that do not count.
+
+    Raises:
+        ValueError: If Keras runs on another backend than TensorFlow.
     """
 
     def __init__(self, model, optimizer, ignored_label=-1):
+        if keras.backend.backend() != "tensorflow":
+            raise ValueError(
+                "Pretraining needs Keras on TensorFlow, but it runs on "
+                f"{keras.backend.backend()}; set KERAS_BACKEND=tensorflow."
+            )
         self.model = model
         self.optimizer = optimizer
         self.ignored_label = ignored_label
