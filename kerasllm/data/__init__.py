@@ -2,6 +2,7 @@
 
 from kerasllm.data.batches import class_weights, make_batches, make_prediction_batches
 from kerasllm.data.documents import read_texts
+from kerasllm.data.parts import read_parts
 from kerasllm.data.report import TableReport
 from kerasllm.data.split import stratified_split
 from kerasllm.data.table import read_table
@@ -11,6 +12,7 @@ __all__ = [
     "class_weights",
     "make_batches",
     "make_prediction_batches",
+    "read_parts",
     "read_table",
     "read_texts",
     "stratified_split",
