@@ -99,6 +99,11 @@ def serve(oracle, address, workers=None, lease_seconds=LEASE_SECONDS, report=pri
     from keras_tuner.src import protos
     from keras_tuner.src.distribute import oracle_chief
 
+    from kerasllm.tuning.oracles import message
+
+    def sent(trial_id):
+        return message(oracle.trials[trial_id]).to_proto()
+
     class Servicer(oracle_chief.OracleServicer):
         """Keras Tuner's, with an ear for its workers."""
 
@@ -120,7 +125,12 @@ def serve(oracle, address, workers=None, lease_seconds=LEASE_SECONDS, report=pri
             for tuner_id, trial in list(oracle.ongoing_trials.items()):
                 if trial.trial_id == request.trial_id:
                     oracle.seen[tuner_id] = time.monotonic()
-            return super().GetTrial(request, context)
+            return protos.get_service().GetTrialResponse(trial=sent(request.trial_id))
+
+        def GetBestTrials(self, request, context):
+            best = oracle.get_best_trials(request.num_trials)
+            trials = [sent(trial.trial_id) for trial in best]
+            return protos.get_service().GetBestTrialsResponse(trials=trials)
 
     server = grpc.server(futures.ThreadPoolExecutor(max_workers=1))
     protos.get_service_grpc().add_OracleServicer_to_server(Servicer(oracle), server)

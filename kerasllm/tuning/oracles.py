@@ -88,9 +88,7 @@ class RecordedOracle:
             self._begin(trial)
             left = self.budget.left() - self.reserve()
             order = {"values": values, "seconds": None if math.isinf(left) else max(0.0, left)}
-            sent = copy.deepcopy(trial)
-            sent.hyperparameters.values[ORDER] = json.dumps(order)
-            return sent
+            return message(trial, ORDER, order)
 
     def end_trial(self, trial):
         """Takes the result that a worker put among the values of its trial."""
@@ -258,6 +256,19 @@ class RecordedOracle:
 
     def _save_trial(self, trial):
         """The records hold all."""
+
+
+def message(trial, name=None, content=None):
+    """A trial to be sent between chief and worker, with a dict in the place of its space.
+
+    gRPC would round the values to float32, and loses why a trial failed.
+    """
+    hyperparameters = keras_tuner.HyperParameters()
+    if name is not None:
+        hyperparameters.values = {name: json.dumps(content)}
+    sent = Trial(hyperparameters, trial.trial_id, trial.status)
+    sent.score = trial.score
+    return sent
 
 
 def describe(record, done, seconds_left=math.inf):

@@ -15,7 +15,7 @@ import traceback
 import keras
 
 from kerasllm.training.tensorboard import HParams, TensorBoard, Throughput
-from kerasllm.tuning.oracles import OBJECTIVE, ORDER, RESULT
+from kerasllm.tuning.oracles import OBJECTIVE, ORDER, RESULT, message
 from kerasllm.tuning.records import CHECKPOINT, TRIALS, values_key
 from kerasllm.tuning.requirements import require_keras_tuner
 
@@ -66,8 +66,7 @@ class SearchTuner(keras_tuner.Tuner):
                 if heart is not None:
                     heart.stop()
                 give_memory_back()
-            trial.hyperparameters.values = {RESULT: json.dumps(result)}
-            self.oracle.end_trial(trial)
+            self.oracle.end_trial(message(trial, RESULT, result))
             if self.is_worker:
                 self._prune(trial.trial_id)
 
@@ -89,7 +88,9 @@ class SearchTuner(keras_tuner.Tuner):
     def run_trial(self, trial):
         """Trains one model; a dict of `kerasllm.tuning.records.FIGURES`, and `history`."""
         order = json.loads(trial.hyperparameters.values[ORDER])
+        trial.hyperparameters = keras_tuner.HyperParameters()
         trial.hyperparameters.values = order["values"]
+        self.hypermodel.declare_hyperparameters(trial.hyperparameters)
         shutil.rmtree(self.folder / "tensorboard" / trial.trial_id, ignore_errors=True)
         board = TensorBoard(
             str(self.folder / "tensorboard"), [Throughput(), HParams(None, OBJECTIVE)]
@@ -170,7 +171,7 @@ def figures(history, seconds):
         "best_epoch": best + 1,
         "epochs": len(scores),
         "out_of_time": history.out_of_time,
-        "seconds": seconds,
+        "seconds": round(seconds, 2),
         "history": logs,
     }
 
