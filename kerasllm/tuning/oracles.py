@@ -3,6 +3,7 @@
 import copy
 import json
 import math
+import shutil
 import threading
 import time
 
@@ -83,8 +84,7 @@ class RecordedOracle:
                 known = self._known.pop(values_key(values), None)
                 if known is None:
                     break
-                self._begin(trial)
-                self._end(trial, {**known["figures"], "history": known["history"]})
+                self._adopt(trial, known)
             self._begin(trial)
             left = self.budget.left() - self.reserve()
             order = {"values": values, "seconds": None if math.isinf(left) else max(0.0, left)}
@@ -208,11 +208,30 @@ class RecordedOracle:
         self.records.write(record)
         self.report(describe(record, self.records.done(), self.budget.left()))
 
+    def _adopt(self, trial, known):
+        """Ends a trial with the result of a record that was not played."""
+        before = self.records.all.get(trial.trial_id)
+        if known["trial"] != trial.trial_id:
+            if before is not None and before["status"] == "done":
+                self._set_aside(before)
+            folder = self.records.trial_folder(known["trial"])
+            shutil.rmtree(self.records.trial_folder(trial.trial_id), ignore_errors=True)
+            folder.rename(self.records.trial_folder(trial.trial_id))
+        for number in (known["trial"], trial.trial_id):  # with the events of another life
+            self.records.all.pop(number, None)
+        self._begin(trial)
+        result = {**known["figures"], "history": known["history"]}
+        self._end(trial, result, known["elapsed"])
+
     def _set_aside(self, record):
         """Keeps a result whose number another trial takes now."""
         aside = f"{record['trial']}_before"
         self.records.trial_folder(record["trial"]).rename(self.records.trial_folder(aside))
+        self.records.all.pop(record["trial"], None)
         self.records.write({**record, "trial": aside, "attempts": []})
+        known = self._known.get(values_key(record["values"]))
+        if known is not None:
+            known["trial"] = aside
 
     def _event(self):
         self._events += 1
