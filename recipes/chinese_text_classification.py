@@ -207,7 +207,7 @@ def main(arguments=None):
         arguments.patience = default_patience(arguments.epochs)
     settings = {k: v for k, v in vars(arguments).items() if k not in ("output_dir", "resume")}
     folder, resuming = open_run_folder(
-        arguments.output_dir, settings, arguments.resume, may_change=("patience",)
+        arguments.output_dir, settings, arguments.resume, ("patience",), begun="checkpoints/*"
     )
     pipeline = make_pipeline(arguments, folder, parts["train"], resuming)
     unknown = pipeline.unknown_rate(parts["valid"]["text"].tolist())

@@ -150,7 +150,9 @@ def main(arguments=None):
 
     settings = {k: v for k, v in vars(arguments).items() if k not in ("output_dir", "resume")}
     settings["space"] = changes  # what it holds, and not where it lies
-    folder, _ = open_run_folder(arguments.output_dir, settings, arguments.resume, MAY_CHANGE)
+    folder, _ = open_run_folder(
+        arguments.output_dir, settings, arguments.resume, MAY_CHANGE, begun="trials/*/record.json"
+    )
     search = Search(
         folder,
         hypermodel,

@@ -65,7 +65,7 @@ class TextClassifierHyperModel(keras_tuner.HyperModel):
         self.space.declare(hp)
 
     def build(self, hp):
-        values = self.space.declare(hp)
+        values = self._values(hp)
         encoded = self._encoded(values)
         num_classes = len(self.task.labels)
         model = make_classifier(
@@ -75,7 +75,7 @@ class TextClassifierHyperModel(keras_tuner.HyperModel):
             dtype=self.dtype,
             **self.space.model_arguments(values),
         )
-        steps = self._epochs(hp, values) * self._steps(values)
+        steps = self.scheduled_epochs(values) * self._steps(values)
         loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
         if values["label_smoothing"]:
             loss = SmoothedCrossentropy(values["label_smoothing"])
@@ -98,7 +98,7 @@ class TextClassifierHyperModel(keras_tuner.HyperModel):
         Returns:
             Keras's `History`, with `out_of_time`: whether the time ended the training.
         """
-        values = self.space.declare(hp)
+        values = self._values(hp)
         encoded = self._encoded(values)
         ids, labels = encoded.train
         weights = None
@@ -115,7 +115,7 @@ class TextClassifierHyperModel(keras_tuner.HyperModel):
             make_batches(ids, labels, values["batch_size"], shuffle=True, seed=seed),
             validation_data=valid,
             shuffle=False,  # make_batches does it
-            epochs=stop_epoch or self._epochs(hp, values),
+            epochs=stop_epoch or self.scheduled_epochs(values),
             class_weight=weights,
             callbacks=[*ours, limit, *callbacks],
             verbose=verbose,
@@ -127,15 +127,20 @@ class TextClassifierHyperModel(keras_tuner.HyperModel):
         """The `kerasllm.text.TextPipeline` of a trial with these values."""
         return self._encoded(values).pipeline
 
+    def _values(self, hp):
+        values = self.space.declare(hp)
+        return {**values, EPOCHS: hp.values[EPOCHS]} if EPOCHS in hp.values else values
+
     def _encoded(self, values):
         return self.task.encoded(values["tokenizer"], values["min_frequency"])
 
     def _steps(self, values):
         return math.ceil(len(self.task.train) / values["batch_size"])
 
-    def _epochs(self, hp, values):
-        by_rows = default_epochs(len(self.task.train), values["batch_size"])
-        return hp.values.get(EPOCHS) or self.epochs or by_rows
+    def scheduled_epochs(self, values):
+        """For how many epochs the schedule of a trial with these values is made."""
+        most = self.epochs or default_epochs(len(self.task.train), values["batch_size"])
+        return values.get(EPOCHS) or max(1, round(most * values["epochs_share"]))
 
     def _optimizer(self, values, steps):
         schedule = make_schedule(
@@ -168,8 +173,9 @@ class TransformerHyperModel(TextClassifierHyperModel):
 
 def regularizers(values):
     """Those that the hyperparameters ask for, for `kerasllm.training.regularize`."""
-    kinds = {"word_dropout": WordDropout, "r_drop": RDrop, "fgm": FGM}
-    return [kind(values[name]) for name, kind in kinds.items() if values[name]]
+    found = [WordDropout(values["word_dropout"])] if values["word_dropout"] else []
+    second = {"r_drop": RDrop, "fgm": FGM}.get(values["second_pass"])
+    return [*found, second(values[values["second_pass"]])] if second else found
 
 
 class TimeLimit(keras.callbacks.Callback):

@@ -21,6 +21,8 @@ from kerasllm.tuning.tuner import SearchTuner
 
 BEST_MODEL = "best_model"
 FINALISTS = 3
+# Of a budget, for the finalists.
+RESERVED_SHARE = 0.3
 
 
 class Search:
@@ -112,8 +114,8 @@ class Search:
                 f"No trial ended well: {self.oracle.stop_reason}. See error.txt in the folders of "
                 f"{self.folder / 'trials'}."
             )
-        for record in self._finalists():
-            for number in range(1, self.confirm + 1):
+        for number in range(1, self.confirm + 1):
+            for record in self._finalists():
                 self._repeat(record, number)
         count, size = self.records.prune(self.oracle.keep)
         self.report(f"checkpoints on disk: {count} of the best trials, {size / 1e6:.1f} MB")
@@ -222,8 +224,9 @@ class Search:
         return [run["valid_macro_f1"] for run in self._runs(record)]
 
     def _reserve(self):
-        """Seconds that the repetitions of the finalists will take."""
-        return self.confirm * sum(r["figures"]["seconds"] for r in self._finalists())
+        """Seconds that the repetitions of the finalists will take, and no more than a part."""
+        needed = self.confirm * sum(r["figures"]["seconds"] for r in self._finalists())
+        return min(needed, RESERVED_SHARE * (self.budget.seconds or math.inf))
 
     def _used(self):
         runs = [run for record in self.records.done() for run in self._runs(record)]

@@ -53,8 +53,10 @@ TEXT = {
 REGULARIZATION = {
     "class_weights": Choice(("none", "balanced")),
     "label_smoothing": Choice((0.0, 0.05, 0.1)),
-    "r_drop": Choice((0.0, 1.0)),  # alpha of RDrop
-    "fgm": Choice((0.0, 0.1, 0.5)),  # epsilon of FGM
+    # Each doubles the time of a step; so there are not both.
+    "second_pass": Choice(("none", "fgm", "r_drop")),
+    "fgm": Range(0.1, 1.0, 0.5, log=True, when=("second_pass", "fgm")),  # epsilon
+    "r_drop": Range(0.5, 4.0, 1.0, log=True, when=("second_pass", "r_drop")),  # alpha
     "word_dropout": Choice((0.0, 0.05, 0.1, 0.2)),
     "ema": Choice((0.0, 0.99)),  # decay of WeightAverage
 }
@@ -64,6 +66,8 @@ OPTIMIZATION = {
     "optimizer": Choice(("adam", "adamw")),
     "weight_decay": Range(1e-3, 1e-1, 1e-2, log=True, when=("optimizer", "adamw")),
     "batch_size": Choice((32, 64, 128), 128),
+    # Of the epochs that the search allows; the schedule is as long. Hyperband sets them itself.
+    "epochs_share": Choice((0.3, 0.5, 1.0), 1.0),
 }
 
 # For each preset of kerasllm.models.presets. A name that the model's class has as an argument is

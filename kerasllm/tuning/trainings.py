@@ -125,12 +125,11 @@ def retrained_classifier(hypermodel, record, epochs, seed):
     rows = pd.concat([task.train, task.valid], ignore_index=True)
     all_rows = TextTask(rows, None, task.max_length, task.max_vocabulary)
     values = record["values"]
-    scheduled = values.get(EPOCHS) or hypermodel.epochs
-    scheduled = scheduled or default_epochs(len(task.train), values["batch_size"])
     whole = TextClassifierHyperModel(
-        hypermodel.preset, all_rows, scheduled, space=hypermodel.space, dtype=hypermodel.dtype
+        hypermodel.preset, all_rows, space=hypermodel.space, dtype=hypermodel.dtype
     )
-    model, _ = train_once(whole, values, seed, stop_epoch=epochs)
+    scheduled = {**values, EPOCHS: hypermodel.scheduled_epochs(values)}
+    model, _ = train_once(whole, scheduled, seed, stop_epoch=epochs)
     return TextClassifier(model, whole.pipeline(values))
 
 

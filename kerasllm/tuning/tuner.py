@@ -13,6 +13,7 @@ import time
 import traceback
 
 import keras
+import numpy as np
 
 from kerasllm.training.tensorboard import HParams, TensorBoard, Throughput
 from kerasllm.tuning.oracles import OBJECTIVE, ORDER, RESULT, message
@@ -161,7 +162,11 @@ def training_seed(values, seed):
 
 def figures(history, seconds):
     """What is kept of a training: the figures of its best epoch, and all epochs."""
-    logs = {name: [float(value) for value in values] for name, values in history.history.items()}
+    logs = {
+        name: [float(value) for value in values]
+        for name, values in history.history.items()
+        if not np.ndim(values[0])  # a matrix is no curve
+    }
     scores = logs[OBJECTIVE]
     best = max(range(len(scores)), key=lambda epoch: scores[epoch])
     return {

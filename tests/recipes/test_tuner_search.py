@@ -26,8 +26,7 @@ TINY = {
     "num_layers": 1,
     "batch_size": [8, 16],
     "learning_rate": {"low": 0.003, "high": 0.02, "log": True},
-    "r_drop": 0.0,
-    "fgm": 0.0,
+    "second_pass": "none",
 }
 
 

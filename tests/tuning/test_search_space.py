@@ -16,9 +16,10 @@ def test_defaults_are_those_of_the_preset(name):
     assert defaults["learning_rate"] == preset["learning_rate"]
     assert defaults["warmup_share"] == preset["warmup_share"]
     assert defaults["batch_size"] == 128 and defaults["tokenizer"] == "jieba"
-    off = ("label_smoothing", "word_dropout", "fgm", "r_drop", "ema")
-    assert not any(defaults[key] for key in off)
-    assert "weight_decay" not in defaults  # of AdamW, which is not the default
+    assert not any(defaults[key] for key in ("label_smoothing", "word_dropout", "ema"))
+    assert defaults["second_pass"] == "none" and defaults["epochs_share"] == 1.0
+    # Those of AdamW, FGM and R-Drop, which are not the default.
+    assert not {"weight_decay", "fgm", "r_drop"} & set(defaults)
     plain = make_classifier(name, 50, 2).get_config()
     ours = make_classifier(name, 50, 2, **space.model_arguments(defaults)).get_config()
     assert {**plain, "name": ""} == {**ours, "name": ""}
@@ -44,11 +45,11 @@ def test_changes_take_the_place_of_ranges():
         "dropout": {"low": 0.1, "high": 0.2},
         "learning_rate": 0.01,
         "bidirectional": [True, False],
-        "fgm": [0, 1],
+        "fgm": [0.1, 1],
     }
     space = SearchSpace("embedding_lstm", changes)
     assert space.dimensions["units"].values == (16, 32)
-    assert space.dimensions["fgm"].values == (0, 1)
+    assert space.dimensions["fgm"].values == (0.1, 1.0)
     assert space.dimensions["learning_rate"] == Choice((0.01,))
     defaults = space.defaults()
     assert defaults["units"] == 16  # 128 is none of them
