@@ -24,7 +24,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 import keras
 
 from kerasllm import TextClassifier
-from kerasllm.data import class_weights, make_batches, read_table, stratified_split
+from kerasllm.data import class_weights, make_batches, read_parts
 from kerasllm.datasets import reviews
 from kerasllm.evaluation import (
     evaluate_classifier,
@@ -36,6 +36,8 @@ from kerasllm.metrics import MacroF1
 from kerasllm.models.presets import (
     CLASSIFIER_PRESETS,
     classifier_preset,
+    default_epochs,
+    default_patience,
     make_classifier,
     make_schedule,
 )
@@ -92,51 +94,14 @@ def parse_arguments(arguments=None):
     return parser.parse_args(arguments)
 
 
-def read_parts(arguments):
-    """dict of "train", "valid" and, where there are test rows, "test" to a DataFrame."""
+def find_tables(arguments):
+    """dict of part to the path of its table."""
     paths = {part: getattr(arguments, part) for part in ("train", "valid", "test")}
-    if arguments.train is None:
-        if arguments.valid or arguments.test:
-            raise ValueError("--valid and --test need --train: without it all rows are built in.")
-        paths = reviews()
-    columns = [
-        int(name) if name.isdecimal() else name
-        for name in (arguments.text_column, arguments.label_column)
-    ]
-    parts = {}
-    for part, path in paths.items():
-        if path is None:
-            continue
-        parts[part], report = read_table(path, *columns, encoding=arguments.encoding)
-        print(f"{report}\n")
-        if part == "train":
-            report.check_trainable()
-    if "valid" not in parts and "test" not in parts:
-        fractions, names = (0.8, 0.1, 0.1), ("train", "valid", "test")
-    elif "valid" not in parts:
-        fractions, names = (0.9, 0.1), ("train", "valid")
-    else:
-        return parts
-    split = stratified_split(parts["train"], fractions, seed=arguments.seed)
-    parts.update(zip(names, split, strict=True))
-    print("split: " + ", ".join(f"{name} {len(parts[name])} rows" for name in names) + "\n")
-    return parts
-
-
-def check_labels(parts):
-    """Refuses labels that the model cannot learn, before the training and not after it."""
-    for part, rows in parts.items():
-        unknown = sorted(set(rows["label"]) - set(parts["train"]["label"]))
-        if unknown:
-            raise ValueError(
-                f"The {part} rows have labels that no training row has: {', '.join(unknown)}. "
-                "Add training rows of these classes, or take those rows out."
-            )
-
-
-def default_epochs(rows, batch_size):
-    """Epochs for about 2,000 steps, but no fewer than 5 and no more than 20."""
-    return min(20, max(5, 2000 * batch_size // max(1, rows)))
+    if arguments.train is not None:
+        return paths
+    if arguments.valid or arguments.test:
+        raise ValueError("--valid and --test need --train: without it all rows are built in.")
+    return reviews()
 
 
 def make_pipeline(arguments, folder, train, resuming):
@@ -229,8 +194,8 @@ def main(arguments=None):
     arguments = parse_arguments(arguments)
     require_matplotlib()
     keras.utils.set_random_seed(arguments.seed)
-    parts = read_parts(arguments)
-    check_labels(parts)
+    columns = arguments.text_column, arguments.label_column
+    parts = read_parts(find_tables(arguments), *columns, arguments.encoding, arguments.seed)
     preset = classifier_preset(arguments.model)
     if arguments.learning_rate is None:
         arguments.learning_rate = preset["learning_rate"]
@@ -239,11 +204,10 @@ def main(arguments=None):
     if arguments.epochs is None:
         arguments.epochs = default_epochs(len(parts["train"]), arguments.batch_size)
     if arguments.patience is None:
-        # On few rows an epoch is a few steps, and the first ones go up and down.
-        arguments.patience = max(5, arguments.epochs // 2)
+        arguments.patience = default_patience(arguments.epochs)
     settings = {k: v for k, v in vars(arguments).items() if k not in ("output_dir", "resume")}
     folder, resuming = open_run_folder(
-        arguments.output_dir, settings, arguments.resume, may_change=("patience",)
+        arguments.output_dir, settings, arguments.resume, ("patience",), begun="checkpoints/*"
     )
     pipeline = make_pipeline(arguments, folder, parts["train"], resuming)
     unknown = pipeline.unknown_rate(parts["valid"]["text"].tolist())

@@ -4,7 +4,8 @@
     python recipes/predict.py --model-dir runs/reviews        # type a line, read the answer
 
 The output has a line for each line of the input, in its order: label, probability, text. A line
-without text keeps its place, with an empty label.
+without text keeps its place, with an empty label. A file begins with the mark by which Excel sees
+that it is UTF-8; standard output does not.
 """
 
 import argparse
@@ -71,7 +72,7 @@ def main(arguments=None):
         writer = csv.writer(sys.stdout, lineterminator="\n")
         writer.writerows([COLUMNS, *results])
     else:
-        with atomic_write(arguments.output, newline="") as file:
+        with atomic_write(arguments.output, encoding="utf-8-sig", newline="") as file:
             csv.writer(file, lineterminator="\n").writerows([COLUMNS, *results])
         print(f"{len(results)} lines: {arguments.output}", file=sys.stderr)
 

@@ -121,6 +121,7 @@ def main(arguments=None):
         settings,
         arguments.resume,
         may_change=("regularizers", "strengths", "seeds"),
+        begun="sweep.json",
     )
     pipeline = TextPipeline.fit(
         train["text"].tolist(),

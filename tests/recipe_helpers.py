@@ -47,7 +47,7 @@ def write_table(path, rows, header=("text", "label"), encoding="utf-8"):
 
 
 def read_table(path):
-    with open(path, encoding="utf-8", newline="") as file:
+    with open(path, encoding="utf-8-sig", newline="") as file:
         return list(csv.DictReader(file))
 
 

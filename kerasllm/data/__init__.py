@@ -6,6 +6,7 @@ from kerasllm.data.documents import read_texts
 from kerasllm.data.language_model_rows import LanguageModelEncoder, LanguageModelRows
 from kerasllm.data.masked_rows import MaskedLanguageModelEncoder, MaskedLanguageModelRows
 from kerasllm.data.packing import PackedRows
+from kerasllm.data.parts import read_parts
 from kerasllm.data.report import TableReport
 from kerasllm.data.split import stratified_split
 from kerasllm.data.table import read_table
@@ -25,6 +26,7 @@ __all__ = [
     "make_batches",
     "make_prediction_batches",
     "open_token_cache",
+    "read_parts",
     "read_table",
     "read_texts",
     "stratified_split",

@@ -14,7 +14,7 @@ def write_errors(path, texts, labels, probabilities, class_names):
     data show up there.
 
     Args:
-        path: The file, written as UTF-8.
+        path: The file, written as UTF-8 with the mark that Excel needs to see that it is UTF-8.
         texts: The texts.
         labels: ints `(rows,)`, the true classes.
         probabilities: `(rows, num_classes)`.
@@ -27,7 +27,7 @@ def write_errors(path, texts, labels, probabilities, class_names):
     predictions = probabilities.argmax(axis=1)
     sureness = probabilities.max(axis=1)
     wrong = np.flatnonzero(predictions != np.asarray(labels))
-    with atomic_write(path, newline="") as file:
+    with atomic_write(path, encoding="utf-8-sig", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["text", "truth", "prediction", "probability"])
         for row in wrong[np.argsort(-sureness[wrong], kind="stable")]:

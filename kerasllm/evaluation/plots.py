@@ -59,9 +59,11 @@ def plot_learning_curves(path, history, title=""):
 
     Args:
         path: The PNG file.
-        history: dict of name -> one value an epoch; `val_` marks those of validation.
+        history: dict of name -> one value an epoch; `val_` marks those of validation. What is no
+            number, such as a confusion matrix, is left out.
         title: Written above.
     """
+    history = {name: values for name, values in history.items() if np.ndim(values) < 2}
     names = [name for name in history if not name.startswith("val_")]
     names = [name for name in names if f"val_{name}" in history] or names
     figure = _figure(4.2 * len(names), 3.4, layout="constrained")

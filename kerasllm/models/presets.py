@@ -49,26 +49,44 @@ def make_classifier(name, vocabulary_size, num_classes, **arguments):
     return preset["class"](vocabulary_size, num_classes, **preset["arguments"] | arguments)
 
 
-def make_schedule(name, train_steps, learning_rate=None):
-    """The learning rate over the steps of a training: up in a line over the preset's warm-up, then
-    down to 0 by a cosine.
+def default_epochs(rows, batch_size):
+    """Epochs for about 2,000 steps, but no fewer than 5 and no more than 20."""
+    return min(20, max(5, 2000 * batch_size // max(1, rows)))
+
+
+def default_patience(epochs):
+    """Epochs without improvement after which to stop: half of them, 5 at least.
+
+    On few rows an epoch is a few steps, and the first ones go up and down.
+    """
+    return max(5, epochs // 2)
+
+
+def make_schedule(name, train_steps, learning_rate=None, warmup_share=None, final_share=0.0):
+    """The learning rate over the steps of a training: up in a line over the warm-up, then down by
+    a cosine.
 
     Args:
         name: The preset's name.
         train_steps: Number of steps.
         learning_rate: The highest; the preset's by default.
+        warmup_share: The share of the steps over which it rises; the preset's by default.
+        final_share: What is left of the highest at the end: 0.0 by default; 1.0 keeps it constant.
 
     Returns:
         A `keras.optimizers.schedules.CosineDecay`.
     """
     preset = classifier_preset(name)
     learning_rate = learning_rate or preset["learning_rate"]
-    warmup_steps = int(preset["warmup_share"] * train_steps)
+    if warmup_share is None:
+        warmup_share = preset["warmup_share"]
+    warmup_steps = int(warmup_share * train_steps)
     if not warmup_steps:
-        return keras.optimizers.schedules.CosineDecay(learning_rate, train_steps)
+        return keras.optimizers.schedules.CosineDecay(learning_rate, train_steps, alpha=final_share)
     return keras.optimizers.schedules.CosineDecay(
         0.0,
         max(1, train_steps - warmup_steps),
+        alpha=final_share,
         warmup_target=learning_rate,
         warmup_steps=warmup_steps,
     )

@@ -8,6 +8,7 @@ import keras
 
 from kerasllm.files import atomic_write, replace_file
 from kerasllm.models.loading import load_model
+from kerasllm.training.tensorboard.part import split_logs
 
 STATE = "state.json"
 
@@ -124,7 +125,8 @@ class KeepBest(keras.callbacks.Callback):
             (self.folder / STATE).unlink(missing_ok=True)  # of an earlier run
 
     def on_epoch_end(self, epoch, logs=None):
-        logs = {name: float(value) for name, value in (logs or {}).items()}
+        # Matrices, such as that of ConfusionMatrix, are no curves; they are left out.
+        logs = {name: float(value) for name, value in split_logs(logs)[0].items()}
         if self.monitor not in logs:
             raise ValueError(
                 f"KeepBest monitors {self.monitor}, which is not among the logged values: "

@@ -8,7 +8,7 @@ from kerasllm.files import atomic_write
 SETTINGS = "settings.json"
 
 
-def open_run_folder(folder, settings, resume, may_change=()):
+def open_run_folder(folder, settings, resume, may_change=(), begun=None):
     """Makes the folder of a new run, or checks that a run can go on in it.
 
     The settings are kept as `settings.json`. A run goes on only with the settings that it was
@@ -19,6 +19,9 @@ def open_run_folder(folder, settings, resume, may_change=()):
         settings: A dict that JSON can hold.
         resume: Whether a run found there is to go on; with nothing there a new one starts.
         may_change: Names of settings that may differ, such as the number of epochs.
+        begun: Pattern of the files that a run leaves once it has begun to learn, such as
+            `"checkpoints/*"`. A folder without them holds the settings of a run that was refused
+            for some reason after this, and no run. By default the settings are a run.
 
     Returns:
         The folder as a path, and whether there was a run in it.
@@ -29,7 +32,7 @@ def open_run_folder(folder, settings, resume, may_change=()):
     """
     folder = pathlib.Path(folder)
     path = folder / SETTINGS
-    found = path.is_file()
+    found = path.is_file() and (begun is None or any(folder.glob(begun)))
     if found and not resume:
         raise FileExistsError(
             f"{folder} holds an earlier run. Add --resume to go on with it, or name another folder "

@@ -35,7 +35,7 @@ def write_sweep(folder, results):
     folder = pathlib.Path(folder)
     summary = summarize(results)
     columns = (*CELL_COLUMNS, *FIGURES, "reason")
-    with atomic_write(folder / "sweep.csv", newline="") as file:
+    with atomic_write(folder / "sweep.csv", encoding="utf-8-sig", newline="") as file:
         writer = csv.DictWriter(file, columns, extrasaction="ignore", lineterminator="\n")
         writer.writeheader()
         writer.writerows(results)

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from kerasllm.data import read_table
 from kerasllm.evaluation import write_errors
 
 NAMES = ["差评", "中评", "好评, 五星"]
@@ -25,7 +26,7 @@ HARD_TEXTS = [
 
 
 def read(path):
-    return list(csv.DictReader(io.StringIO(path.read_bytes().decode("utf-8"), newline="")))
+    return list(csv.DictReader(io.StringIO(path.read_bytes().decode("utf-8-sig"), newline="")))
 
 
 def test_wrong_rows_come_surest_first_and_equal_ones_in_their_order(tmp_path):
@@ -66,7 +67,17 @@ def test_hard_texts_come_back_as_they_were(tmp_path, reader):
 def test_no_errors_leave_the_header_alone(tmp_path):
     path = tmp_path / "errors.csv"
     assert write_errors(path, ["好"], [2], np.array([[0.1, 0.1, 0.8]]), NAMES) == 0
-    assert path.read_text() == "text,truth,prediction,probability\n"
+    assert path.read_text("utf-8-sig") == "text,truth,prediction,probability\n"
+
+
+def test_errors_once_had_no_mark_and_excel_garbled_them(tmp_path):
+    """Excel takes a CSV without it for the system's old encoding; our reader takes both."""
+    path = tmp_path / "errors.csv"
+    write_errors(path, ["味道一般"], [0], np.array([[0.1, 0.9, 0.0]]), NAMES)
+    assert path.read_bytes().startswith(b"\xef\xbb\xbftext,")
+    rows, report = read_table(path, text="text", label="truth")
+    assert rows["text"].tolist() == ["味道一般"] and rows["label"].tolist() == ["差评"]
+    assert report.rows_kept == 1
 
 
 def test_failure_keeps_the_earlier_file(tmp_path):

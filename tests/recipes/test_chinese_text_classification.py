@@ -219,6 +219,14 @@ def test_table_that_cannot_be_trained_on_is_refused_before_training(
     assert not (tmp_path / "run").exists()
 
 
+def test_refused_run_does_not_stand_in_the_way_of_the_next(small, tmp_path, classification):
+    """Its settings.json did."""
+    with pytest.raises(ValueError, match="rate"):
+        classification.main(small(make_rows(60, 5), "--dropout", "1.5"))
+    classification.main(small(make_rows(60, 5), "--dropout", "0.5"))
+    assert set(os.listdir(tmp_path / "run")) == OUTPUTS
+
+
 @pytest.mark.parametrize("part", ["valid", "test"])
 def test_label_without_training_rows_is_refused_before_training(
     small, tmp_path, classification, part

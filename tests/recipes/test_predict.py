@@ -59,12 +59,15 @@ def test_file_is_answered_line_by_line_into_a_file(
     predict.main(list(map(str, arguments)))
     assert_answers(read_table(output), answers)
     assert list(read_table(output)[0]) == ["label", "probability", "text"]
+    assert output.read_bytes().startswith(b"\xef\xbb\xbf")  # Excel garbled it without the mark
 
 
 def test_file_is_answered_on_standard_output(model_dir, answers, predict, tmp_path, capsys):
     (tmp_path / "in.txt").write_text("\n".join(LINES), encoding="utf-8")
     predict.main(["--model-dir", str(model_dir), "--input", str(tmp_path / "in.txt")])
-    assert_answers(list(csv.DictReader(io.StringIO(capsys.readouterr().out))), answers)
+    output = capsys.readouterr().out
+    assert output.startswith("label,")  # no mark: the next program in the pipe would trip over it
+    assert_answers(list(csv.DictReader(io.StringIO(output))), answers)
 
 
 def test_standard_input_is_answered_into_a_file(model_dir, answers, predict, tmp_path, monkeypatch):

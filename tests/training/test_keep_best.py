@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from kerasllm.data import make_batches
-from kerasllm.metrics import MacroF1
+from kerasllm.evaluation import plot_learning_curves
+from kerasllm.metrics import ConfusionMatrix, MacroF1
 from kerasllm.models import EmbeddingLSTMClassifier
 from kerasllm.training import KeepBest
 
@@ -337,3 +338,23 @@ def test_fit_stops_when_patience_is_over(tmp_path):
     history = model.fit(*data, epochs=9, verbose=0, callbacks=[keep]).history
     assert history == keep.history
     assert len(history["loss"]) == 3
+
+
+def test_confusion_matrix_among_the_metrics_once_ended_the_run(tmp_path):
+    """It is no number that could be compared or drawn; the numbers beside it are kept."""
+    keras.utils.set_random_seed(0)
+    model = EmbeddingLSTMClassifier(20, 3, 4, 4)
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile("adam", loss, metrics=[ConfusionMatrix(3), MacroF1(3)])
+    batches = make_batches([[2, 3, 4], [5, 6], [7]], [0, 1, 2], batch_size=2)
+    keep = KeepBest(tmp_path, "val_macro_f1")
+    history = model.fit(
+        batches, validation_data=batches, epochs=2, callbacks=[keep], verbose=0, shuffle=False
+    )
+    assert set(keep.history) == {"loss", "macro_f1", "val_loss", "val_macro_f1"}
+    assert np.shape(history.history["val_confusion_matrix"][1]) == (3, 3)
+    _, epoch = KeepBest(tmp_path, "val_macro_f1").resume()
+    assert epoch == 2
+    for number, curves in enumerate((keep.history, history.history)):
+        plot_learning_curves(tmp_path / f"{number}.png", curves)
+        assert (tmp_path / f"{number}.png").stat().st_size > 0

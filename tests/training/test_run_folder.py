@@ -69,3 +69,19 @@ def test_settings_that_json_cannot_hold_leave_no_file(tmp_path):
     with pytest.raises(TypeError):
         open_run_folder(tmp_path, {"model": object()}, resume=False)
     assert os.listdir(tmp_path) == []
+
+
+def test_refused_run_once_left_settings_that_refused_the_next_one(tmp_path):
+    """A run is one that has begun to learn."""
+    options = {"resume": False, "begun": "checkpoints/*"}
+    open_run_folder(tmp_path, SETTINGS, **options)  # and then a rate of 1.5 was refused
+    (tmp_path / "vocabulary.txt").write_text("it was that far")
+    again = SETTINGS | {"seed": 2}
+    assert open_run_folder(tmp_path, again, **options) == (tmp_path, False)
+    assert json.loads((tmp_path / "settings.json").read_text())["seed"] == 2
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "state.json").write_text("{}")
+    with pytest.raises(FileExistsError, match="earlier run"):
+        open_run_folder(tmp_path, again, **options)
+    with pytest.raises(ValueError, match="seed was 2 and is 1"):
+        open_run_folder(tmp_path, SETTINGS, resume=True, begun="checkpoints/*")

@@ -93,7 +93,7 @@ def test_what_is_written(tmp_path):
     cells = make_cells(["mixup"], [0, 1], [0.2, 1.0])
     results = run_sweep(cells, train, tmp_path, str)
     summary = write_sweep(tmp_path, results)
-    with open(tmp_path / "sweep.csv", encoding="utf-8", newline="") as file:
+    with open(tmp_path / "sweep.csv", encoding="utf-8-sig", newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["status"] for row in rows] == ["done"] * 5 + ["failed"]
     assert float(rows[0]["valid_macro_f1"]) == 0.7 and rows[5]["reason"] == "ValueError: no, 谢谢"

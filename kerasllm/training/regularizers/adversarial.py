@@ -1,8 +1,7 @@
 """Adversarial training on the embeddings: FGM and PGD."""
 
-import tensorflow as tf
-
 from kerasllm.training.regularizers.base import Regularizer
+from kerasllm.training.regularizers.lazy_tensorflow import tf
 
 
 class FGM(Regularizer):

@@ -1,6 +1,6 @@
 """The divergence between two predictions."""
 
-import tensorflow as tf
+from kerasllm.training.regularizers.lazy_tensorflow import tf
 
 
 def kl_divergence(p, q, from_logits=True):

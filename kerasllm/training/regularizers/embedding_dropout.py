@@ -1,9 +1,8 @@
 """Dropout of whole words and of whole features of the embeddings."""
 
-import tensorflow as tf
-
 from kerasllm.ops import dropout
 from kerasllm.training.regularizers.base import Regularizer
+from kerasllm.training.regularizers.lazy_tensorflow import tf
 
 
 class WordDropout(Regularizer):

@@ -1,9 +1,8 @@
 """A penalty on the gradients of the loss with respect to the embeddings."""
 
-import tensorflow as tf
-
 from kerasllm.training.regularizers.adversarial import masked, norms, positive
 from kerasllm.training.regularizers.base import Regularizer
+from kerasllm.training.regularizers.lazy_tensorflow import tf
 
 
 class GradientPenalty(Regularizer):

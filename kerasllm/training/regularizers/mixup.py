@@ -1,11 +1,11 @@
 """Mixup of texts, between the embedding and what follows."""
 
 import numpy as np
-import tensorflow as tf
 
 from kerasllm.ops import random_uniform
 from kerasllm.training.regularizers.adversarial import masked, positive
 from kerasllm.training.regularizers.base import Regularizer
+from kerasllm.training.regularizers.lazy_tensorflow import tf
 
 
 class Mixup(Regularizer):

@@ -3,19 +3,19 @@
 import dataclasses
 
 import keras
-import tensorflow as tf
 
 from kerasllm.training.regularizers.embedding_hook import embedding_hook
+from kerasllm.training.regularizers.lazy_tensorflow import tf
 
 
 @dataclasses.dataclass
 class Pass:
     """A forward pass: what it predicted, its loss on the labels, and what the embedding gave."""
 
-    predictions: tf.Tensor
-    loss: tf.Tensor  # scalar
-    embeddings: tf.Tensor | None  # (batch, time, dim)
-    mask: tf.Tensor | None  # bool (batch, time), false at padding
+    predictions: "tf.Tensor"
+    loss: "tf.Tensor"  # scalar
+    embeddings: "tf.Tensor | None"  # (batch, time, dim)
+    mask: "tf.Tensor | None"  # bool (batch, time), false at padding
 
 
 class Step:

@@ -1,11 +1,10 @@
 """Virtual adversarial training on the embeddings."""
 
-import tensorflow as tf
-
 from kerasllm.ops import dropout
 from kerasllm.training.regularizers.adversarial import masked, positive, unit
 from kerasllm.training.regularizers.base import Regularizer
 from kerasllm.training.regularizers.divergence import check_logits, kl_divergence
+from kerasllm.training.regularizers.lazy_tensorflow import tf
 
 
 class VirtualAdversarial(Regularizer):

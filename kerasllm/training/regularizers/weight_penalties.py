@@ -2,10 +2,9 @@
 
 import re
 
-import tensorflow as tf
-
 from kerasllm.training.regularizers.adversarial import positive
 from kerasllm.training.regularizers.base import Regularizer
+from kerasllm.training.regularizers.lazy_tensorflow import tf
 from kerasllm.training.regularizers.step import replicas
 
 # The matrices: kernels, recurrent kernels and embeddings, not biases nor normalisation gains.

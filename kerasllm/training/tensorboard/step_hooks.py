@@ -52,7 +52,10 @@ def hook_gradients(model, see):
 
 
 def _hook(model, owner, name, wrap):
-    """Puts `wrap(method)` in the method's place; the steps are compiled anew, with it."""
+    """Puts `wrap(method)` in the method's place; the steps are compiled anew, with it.
+
+    Of a `fit` that was interrupted the hook stays until the model is trained again, and then goes.
+    """
     if keras.backend.backend() != "tensorflow":
         raise ValueError(
             "Gradient norms and throughput are counted inside TensorFlow's training step, but the "
@@ -61,13 +64,37 @@ def _hook(model, owner, name, wrap):
     before, method = owner.__dict__.get(name), getattr(owner, name)
     wrapper = functools.wraps(method)(wrap(method))
     setattr(owner, name, wrapper)
+    guard = _guard(model)
     model.make_train_function(force=True)
 
     def unhook():
+        guard.unhooks.remove(unhook)
+        if not guard.unhooks:
+            del model.make_train_function
+        if owner.__dict__.get(name) is not wrapper:
+            return  # something else has taken its place
         if before is None:
             delattr(owner, name)
         else:
             setattr(owner, name, before)  # another hook
         model.train_function = None
 
+    guard.unhooks.append(unhook)
     return unhook
+
+
+def _guard(model):
+    """Takes hooks out when another `fit` begins, for `fit` tells nobody that it was broken off."""
+    guard = model.__dict__.get("make_train_function")
+    if guard is None:
+        make_train_function = model.make_train_function
+
+        def guard(force=False):
+            if not force:
+                for unhook in reversed(list(guard.unhooks)):
+                    unhook()
+            return make_train_function(force=force)
+
+        guard.unhooks = []
+        model.make_train_function = guard
+    return guard

@@ -16,7 +16,7 @@ from training.tensorboard.runs import (
     read_tensors,
 )
 
-from kerasllm.training import TensorBoard
+from kerasllm.training import TensorBoard, WordDropout, regularize
 from kerasllm.training.tensorboard import (
     GradientNorms,
     HParams,
@@ -112,6 +112,44 @@ def test_logging_changes_no_number_and_leaves_no_trace_in_the_model(tmp_path):
     assert "train_step" not in vars(logged.model)
     assert "apply" not in vars(logged.model.optimizer)
     assert logged.fit(epochs=1) == plain.fit(epochs=1)
+
+
+class Breaks(keras.callbacks.Callback):
+    def on_train_batch_end(self, batch, logs=None):
+        raise KeyboardInterrupt
+
+
+def test_interrupted_fit_once_left_its_hooks_in_the_model(tmp_path):
+    """Keras tells no callback of it. The next training takes them out."""
+    broken, plain = Run(), Run()
+    before = broken.model.get_weights()
+    for _ in range(2):  # with a board, and with another one
+        with pytest.raises(KeyboardInterrupt):
+            broken.fit(TensorBoard(tmp_path), Breaks())
+    hooks = vars(broken.model)["make_train_function"].unhooks
+    assert len(hooks) == 2  # those of the second
+    broken.model.set_weights(before)
+    for run in (broken, plain):
+        run.model.compile("sgd", run.model.loss)
+        run.history = run.fit(epochs=2)
+    assert broken.history == plain.history
+    for name in ("train_step", "make_train_function"):
+        assert name not in vars(broken.model)
+    assert "apply" not in vars(broken.model.optimizer)
+
+
+def test_interrupted_fit_does_not_take_regularisers_away(tmp_path):
+    run = Run()
+    with pytest.raises(KeyboardInterrupt):
+        run.fit(TensorBoard(tmp_path), Breaks())
+    regularize(run.model, [WordDropout(0.1)])
+    step = vars(run.model)["train_step"]
+    run.fit(epochs=1)
+    assert vars(run.model)["train_step"] is step
+    with pytest.raises(KeyboardInterrupt):
+        run.fit(TensorBoard(tmp_path), Breaks())
+    run.fit(epochs=1)
+    assert vars(run.model)["train_step"] is step
 
 
 def test_throughput_counts_tokens_without_padding(tmp_path, monkeypatch):
