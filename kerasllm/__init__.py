@@ -9,6 +9,7 @@ native.announce()
 
 from kerasllm import (  # noqa: E402
     explain,
+    export,
     layers,
     metrics,
     models,
@@ -24,6 +25,7 @@ __all__ = [
     "TextClassifier",
     "accelerate",
     "explain",
+    "export",
     "layers",
     "metrics",
     "models",
