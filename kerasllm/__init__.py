@@ -10,6 +10,7 @@ native.announce()
 from kerasllm import (  # noqa: E402
     explain,
     generation,
+    export,
     layers,
     metrics,
     models,
@@ -26,6 +27,7 @@ __all__ = [
     "accelerate",
     "explain",
     "generation",
+    "export",
     "layers",
     "metrics",
     "models",

@@ -69,3 +69,36 @@ def replace_file(path):
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def replace_folder(path, mark):
+    """Yields a new folder beside `path` that takes its place when the block ends well.
+
+    If the block raises, `path` keeps what it held before.
+
+    Args:
+        path: The folder to write. Its parent is made if it is missing.
+        mark: The name of a file that tells a folder of this kind: another one is not replaced.
+
+    Raises:
+        FileExistsError: If `path` is there and holds something else.
+    """
+    path = pathlib.Path(path).resolve()
+    if path.exists() and not (path / mark).is_file() and not _is_empty_folder(path):
+        raise FileExistsError(
+            f"{path} is there already and is not replaced, as it holds no {mark}. Name another"
+            " folder, or take it away."
+        )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as temporary:
+        new, old = pathlib.Path(temporary, "new"), pathlib.Path(temporary, "old")
+        new.mkdir()
+        yield new
+        if path.exists():
+            os.replace(path, old)
+        os.replace(new, path)
+
+
+def _is_empty_folder(path):
+    return path.is_dir() and not any(path.iterdir())

@@ -75,6 +75,17 @@ class TextClassifier:
         with replace_file(folder / MODEL_FILE) as temporary:
             self.model.save(temporary)
 
+    def export(self, path, portable=False):
+        """Writes a SavedModel that takes texts and gives labels; see `export.save_text_model`.
+
+        Args:
+            path: The folder to write.
+            portable: Whether it should do without any op of kerasllm, and take token ids.
+        """
+        from kerasllm.export import save_text_model
+
+        save_text_model(self.model, self.pipeline, self.labels, path, portable=portable)
+
     @classmethod
     def load(cls, folder):
         """Reads what `save`, or the classification recipe, wrote.

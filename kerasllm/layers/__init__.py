@@ -1,6 +1,7 @@
 """Drop-in Keras layers on the fused ops, and the few that Keras lacks."""
 
 from kerasllm.layers.cached_multi_head_attention import CachedMultiHeadAttention
+from kerasllm.layers.character_segmentation import CharacterSegmentation
 from kerasllm.layers.dense import Dense
 from kerasllm.layers.dropout import Dropout
 from kerasllm.layers.embedding import Embedding
@@ -17,6 +18,8 @@ from kerasllm.layers.rms_normalization import RMSNormalization
 from kerasllm.layers.rotary_embedding import RotaryEmbedding
 from kerasllm.layers.sine_position_encoding import SinePositionEncoding
 from kerasllm.layers.stochastic_depth import StochasticDepth
+from kerasllm.layers.text_cleaning import TextCleaning
+from kerasllm.layers.text_encoding import TextEncoding
 from kerasllm.layers.token_and_position_embedding import TokenAndPositionEmbedding
 from kerasllm.layers.transformer_decoder_block import TransformerDecoderBlock
 from kerasllm.layers.transformer_encoder_block import TransformerEncoderBlock
@@ -25,6 +28,7 @@ from kerasllm.layers.wordpiece_encoding import WordPieceEncoding
 __all__ = [
     "LSTM",
     "CachedMultiHeadAttention",
+    "CharacterSegmentation",
     "Dense",
     "Dropout",
     "Embedding",
@@ -41,6 +45,8 @@ __all__ = [
     "RotaryEmbedding",
     "SinePositionEncoding",
     "StochasticDepth",
+    "TextCleaning",
+    "TextEncoding",
     "TokenAndPositionEmbedding",
     "TransformerDecoderBlock",
     "TransformerEncoderBlock",

@@ -1,5 +1,7 @@
 """When a fused op serves."""
 
+import contextlib
+import contextvars
 import functools
 
 import keras
@@ -10,6 +12,18 @@ DTYPES = ("float32", "bfloat16")
 
 # Families with GPU kernels. On a machine with a GPU the others are left to Keras, which has cuDNN.
 GPU_FAMILIES = frozenset()
+
+_composed = contextvars.ContextVar("kerasllm_composed", default=False)
+
+
+@contextlib.contextmanager
+def composed_only():
+    """Inside of it no fused op serves: what is traced has only ops of Keras's backend."""
+    token = _composed.set(True)
+    try:
+        yield
+    finally:
+        _composed.reset(token)
 
 
 @functools.cache
@@ -32,6 +46,8 @@ def served(family, dtype):
 def why_not_served(family, dtype):
     """Why the fused op of a family does not take tensors of this dtype here, as a sentence; None
     where it does. The arguments are those of `served`."""
+    if _composed.get():
+        return "only composed ops are asked for"
     if not native.in_use():
         return "the native library is not in use"
     dtype = keras.backend.standardize_dtype(dtype)

@@ -20,7 +20,7 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 _URL = re.compile(
     r"(?:(?:https?|ftp)://|(?<![A-Za-z0-9@.])www\.)"
     r"[A-Za-z0-9._~:/?#\[\]@!$&'()*+,;=%-]*[A-Za-z0-9_~/#@$&*+=%-]",
-    re.IGNORECASE,
+    re.IGNORECASE | re.ASCII,
 )
 # Not after a letter or digit and not before a domain: there "@" belongs to an e-mail address.
 _MENTION = re.compile(r"(?<![A-Za-z0-9._%+-])(?:[@＠](?![A-Za-z0-9-]+\.[A-Za-z]{2})[\w-]{2,30})+")

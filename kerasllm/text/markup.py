@@ -26,19 +26,20 @@ _INLINE_ELEMENTS = frozenset(
 # "<", so the search is linear.
 _TAG = re.compile(
     r"""</?([A-Za-z][A-Za-z0-9]*)(?:\s*/?|\s(?=[^<>]*=)(?:[^<>"']|"[^"<]*"|'[^'<]*')*+)>"""
-    r"""|<(?:!doctype|\?xml)\s[^<>]*>""",
-    re.IGNORECASE,
+    r"""|<(?ai:!doctype|\?xml)\s[^<>]*>"""
 )
-_HIDDEN_OPENING = re.compile(r"<!--|<(script|style)(?=[\s/>])[^<>]*>", re.IGNORECASE)
+# Without "a", "i" would take the long s for an s and the Kelvin sign for a k.
+_HIDDEN_OPENING = re.compile(r"<!--|<((?ai:script|style))(?=[\s/>])[^<>]*>")
 _HIDDEN_CLOSING = {
     "<!--": re.compile("-->"),
-    "script": re.compile(r"</script\s*>", re.IGNORECASE),
-    "style": re.compile(r"</style\s*>", re.IGNORECASE),
+    "script": re.compile(r"</(?ai:script)\s*>"),
+    "style": re.compile(r"</(?ai:style)\s*>"),
 }
 # The semicolon is asked for, because "?id=1&param=2" holds no "¶" (&para). Only &nbsp is so often
 # written without one that it is taken either way.
 _ENTITY = re.compile(
-    r"&(?:#[0-9]{1,7}|#x[0-9a-f]{1,6}|[a-z][a-z0-9]{1,30});|&nbsp(?![a-z0-9=;])", re.IGNORECASE
+    r"&(?:#[0-9]{1,7}|#x[0-9a-f]{1,6}|[a-z][a-z0-9]{1,30});|&nbsp(?![a-z0-9=;])",
+    re.IGNORECASE | re.ASCII,
 )
 
 

@@ -148,8 +148,12 @@ class Vocabulary:
         Args:
             path: The file to write.
         """
-        with atomic_write(path, newline="\n") as file:
-            file.writelines(f"{_escape(token)}\n" for token in self._tokens)
+        with atomic_write(path, "wb") as file:
+            file.write(self.to_bytes())
+
+    def to_bytes(self) -> bytes:
+        """What `save` writes."""
+        return "".join(f"{_escape(token)}\n" for token in self._tokens).encode("utf-8")
 
     @classmethod
     def load(cls, path):

@@ -109,3 +109,9 @@ def test_what_is_no_markup_stays(text):
 )
 def test_markup_becomes_text(text, expected):
     assert remove_html(text) == expected
+
+
+@pytest.mark.parametrize("text", ["<ſcript>a</ſcript>", "<ſtyle x>", "<\u212abd>", "&ſect;"])
+def test_letters_outside_ascii_are_no_markup(text):
+    # Ignoring case, "ſ" is an s: <ſcript> was found, and raised a KeyError.
+    assert remove_html(text) == text

@@ -1,6 +1,6 @@
 #include "wordpiece/vocabulary_file.h"
 
-#include "wordpiece/utf8.h"
+#include "common/utf8.h"
 
 namespace kerasllm {
 namespace {

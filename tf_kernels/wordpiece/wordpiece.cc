@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <unordered_map>
 
-#include "wordpiece/utf8.h"
+#include "common/utf8.h"
 #include "wordpiece/vocabulary_file.h"
 #include "wordpiece/wordpiece_run.h"
 

@@ -1,7 +1,7 @@
 #include "wordpiece/wordpiece_run.h"
 
+#include "common/utf8.h"
 #include "wordpiece/normalization.h"
-#include "wordpiece/utf8.h"
 
 namespace kerasllm {
 

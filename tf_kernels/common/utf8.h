@@ -1,7 +1,7 @@
 // UTF-8, with one policy for what is none: each maximal part of a sequence that cannot be completed
 // is one U+FFFD (Unicode's recommended practice, Python's errors="replace").
-#ifndef KERASLLM_WORDPIECE_UTF8_H_
-#define KERASLLM_WORDPIECE_UTF8_H_
+#ifndef KERASLLM_COMMON_UTF8_H_
+#define KERASLLM_COMMON_UTF8_H_
 
 #include <cstdint>
 
@@ -44,6 +44,30 @@ inline int decode_utf8(const unsigned char* p, const unsigned char* end, uint32_
   return 1;
 }
 
+// Appends the UTF-8 of a code point that is no surrogate.
+template <class String>
+void append_utf8(uint32_t code, String* to) {
+  char bytes[4];
+  int size = 0;
+  if (code < 0x80) {
+    bytes[size++] = static_cast<char>(code);
+  } else {
+    if (code < 0x800) {
+      bytes[size++] = static_cast<char>(0xC0 | code >> 6);
+    } else {
+      if (code < 0x10000) {
+        bytes[size++] = static_cast<char>(0xE0 | code >> 12);
+      } else {
+        bytes[size++] = static_cast<char>(0xF0 | code >> 18);
+        bytes[size++] = static_cast<char>(0x80 | (code >> 12 & 0x3F));
+      }
+      bytes[size++] = static_cast<char>(0x80 | (code >> 6 & 0x3F));
+    }
+    bytes[size++] = static_cast<char>(0x80 | (code & 0x3F));
+  }
+  to->append(bytes, static_cast<size_t>(size));
+}
+
 }  // namespace kerasllm
 
-#endif  // KERASLLM_WORDPIECE_UTF8_H_
+#endif  // KERASLLM_COMMON_UTF8_H_
