@@ -9,8 +9,8 @@ native.announce()
 
 from kerasllm import (  # noqa: E402
     explain,
-    generation,
     export,
+    generation,
     layers,
     metrics,
     models,
@@ -26,8 +26,8 @@ __all__ = [
     "TextClassifier",
     "accelerate",
     "explain",
-    "generation",
     "export",
+    "generation",
     "layers",
     "metrics",
     "models",
