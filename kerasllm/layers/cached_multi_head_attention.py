@@ -8,6 +8,8 @@ from kerasllm.layers.key_value_cache import KeyValueCache
 from kerasllm.layers.rms_normalization import RMSNormalization
 from kerasllm.layers.rotary_embedding import RotaryEmbedding
 from kerasllm.ops.attention import attention
+from kerasllm.ops.decoding import is_decoding
+from kerasllm.ops.dense import dense
 from kerasllm.ops.random import draw_seed
 
 
@@ -187,14 +189,18 @@ class CachedMultiHeadAttention(keras.layers.Layer):
         start_index=0,
         training=False,
     ):
-        query = self._heads(self.query_dense(inputs), self.num_heads)
-        if self.query_norm is not None:
-            query = self.query_norm(query)
-        if self.rotary is not None:
-            query = self.rotary(query, start_index=start_index)
-        if key_value is None:
-            key_value = self.keys_and_values(inputs if context is None else context, start_index)
-        key, value = key_value
+        if context is None and key_value is None and self._one_product(training):
+            query, key, value = self._query_key_value(inputs, start_index)
+        else:
+            query = self._heads(self.query_dense(inputs), self.num_heads)
+            if self.query_norm is not None:
+                query = self.query_norm(query)
+            if self.rotary is not None:
+                query = self.rotary(query, start_index=start_index)
+            if key_value is None:
+                context = inputs if context is None else context
+                key_value = self.keys_and_values(context, start_index)
+            key, value = key_value
         if isinstance(cache, KeyValueCache):
             if not causal or attention_mask is not None or context_mask is not None:
                 raise ValueError("A KeyValueCache serves causal attention without further masks.")
@@ -226,6 +232,37 @@ class CachedMultiHeadAttention(keras.layers.Layer):
         # (batch, time, num_heads, head_dim) -> (batch, time, dim)
         shape = (*ops.shape(heads)[:2], self.num_heads * self.head_dim)
         return self.output_dense(ops.reshape(heads, shape))
+
+    def _one_product(self, training):
+        """Whether self-attention takes query, key and value from one product.
+
+        That pays where the backward pass adds up three gradients otherwise, and in bfloat16, whose
+        products of small matrices are slow. Layers whose calls were replaced keep their own.
+        """
+        if is_decoding() or self.query_norm is not None:
+            return False
+        if not training and self.compute_dtype == "float32":
+            return False
+        layers = (self.query_dense, self.key_dense, self.value_dense)
+        replaced = any(type(layer) is not Dense or "call" in vars(layer) for layer in layers)
+        quantized = any(layer.quantization_mode for layer in layers)
+        return not (replaced or quantized or "keys_and_values" in vars(self))
+
+    def _query_key_value(self, inputs, start_index):
+        layers = (self.query_dense, self.key_dense, self.value_dense)
+
+        def side_by_side(weights):
+            return ops.concatenate([ops.convert_to_tensor(each) for each in weights], axis=-1)
+
+        kernel = side_by_side(layer.kernel for layer in layers)
+        bias = side_by_side(layer.bias for layer in layers) if self.query_dense.use_bias else None
+        ends = (self.num_heads, self.num_heads + self.num_key_value_heads)
+        # (batch, time, num_heads + 2 * num_key_value_heads, head_dim)
+        states = self._heads(dense(inputs, kernel, bias), ends[1] + self.num_key_value_heads)
+        query, key, value = ops.split(states, ends, axis=2)
+        if self.rotary is not None:
+            query, key = (self.rotary(each, start_index=start_index) for each in (query, key))
+        return query, key, value
 
     def _heads(self, tensor, num_heads):
         # (batch, time, num_heads * head_dim) -> (batch, time, num_heads, head_dim)

@@ -2,7 +2,6 @@
 
 import keras
 
-from kerasllm.layers.projection import project
 from kerasllm.ops.dense import dense
 from kerasllm.ops.dispatch import why_not_served
 from kerasllm.ops.gelu import gelu, kind_of
@@ -14,9 +13,10 @@ class Dense(keras.layers.Dense):
 
     Constructor, weights and results are those of `keras.layers.Dense`, and weights go both ways.
     The op serves `"gelu"`, `"silu"` and `"relu"`, and `kerasllm.ops.gelu_tanh` for the GELU by
-    tanh, in float32 and bfloat16; other activations and dtypes, quantised layers and a layer
-    without activation run Keras's own code. With LoRA, the kernel is Keras's. In programs that XLA
-    compiles the product too is an op of ours (`kerasllm.ops.dense`).
+    tanh, in float32 and bfloat16; other activations and dtypes and quantised layers run Keras's own
+    code. Without an activation, product and bias become one op of TensorFlow's. With LoRA, the
+    kernel is Keras's. In programs that XLA compiles, and while tokens are generated, the product
+    too is an op of ours (`kerasllm.ops.dense`).
 
     Under `mixed_bfloat16`, Keras hands over the bias in bfloat16; the op adds it in float32.
 
@@ -37,8 +37,10 @@ class Dense(keras.layers.Dense):
     """
 
     def call(self, inputs, training=None):
+        if self.activation is keras.activations.linear:
+            return dense(inputs, self.kernel, self.bias)
         if self.why_not_fused():
-            return project(self, inputs, super().call)
+            return super().call(inputs, training=training)
         products = dense(inputs, self.kernel)
         return gelu(products, self.bias, kind=kind_of(self.activation))
 

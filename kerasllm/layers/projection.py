@@ -1,21 +1,19 @@
-"""Dense layers of Keras on our own product, where that is the faster one."""
+"""The projections of Keras's attention layers on our own product, where that is the faster one."""
 
 from keras import activations, ops
 
 from kerasllm.ops.dense import dense, dense_is_fused
 
 
-def project(layer, inputs, call=None, num_axes=1):
-    """What `layer(inputs)` gives, for a `Dense` layer or one of the `EinsumDense` layers in Keras's
-    attention layers.
+def project(layer, inputs, num_axes=1):
+    """What `layer(inputs)` gives, for the `EinsumDense` layers in Keras's attention layers.
 
-    The latter contract the last axes of their inputs with the first ones of their kernel, so they
-    are dense layers in other shapes.
+    They contract the last axes of their inputs with the first ones of their kernel, so they are
+    dense layers in other shapes.
 
     Args:
         layer: The layer.
         inputs: `(batch, length, ...)` with `num_axes` axes to contract at the end.
-        call: What computes it as Keras does: `layer` by default, or its own `call`.
         num_axes: 1, or 2 for the projection of an attention layer's output.
 
     Returns:
@@ -25,10 +23,9 @@ def project(layer, inputs, call=None, num_axes=1):
         not dense_is_fused(inputs)
         or layer.activation not in (None, activations.linear)
         or layer.quantization_mode is not None
-        or (call is None and layer.activity_regularizer is not None)
-        or type(inputs).__name__ == "SparseTensor"
+        or layer.activity_regularizer is not None
     ):
-        return (call or layer)(inputs)
+        return layer(inputs)
     kernel = ops.cast(layer.kernel, layer.compute_dtype)
     kept = kernel.shape[num_axes:]
     rows, leading = ops.cast(inputs, layer.compute_dtype), ops.shape(inputs)[:-num_axes]

@@ -43,7 +43,8 @@ class BertModel:
             missing: `"error"`, by default, or `"new"`: whether tensors of the head that the folder
                 lacks get new values. Missing tensors of the encoder are always an error.
             surplus: `"error"`, by default, or `"ignore"`: what is done with tensors that the model
-                has no place for.
+                has no place for. Those of an encoder are always an error, unless `num_layers` is
+                given, which cuts it.
             allow_unused_rows: Whether the folder's vocabulary may have fewer tokens than the
                 model's table has rows, as where a table was padded. False by default.
             revision: Of a name on the Hub: a branch, a tag or a commit.

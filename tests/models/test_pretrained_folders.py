@@ -174,11 +174,21 @@ def test_missing_tensors_are_named_and_only_a_head_can_be_new(folder):
 
 def test_surplus_tensors_are_named(folder):
     with pytest.raises(
-        ValueError, match=r"2 tensors that a BertBackbone has not: classifier.bias, classifier.w"
+        ValueError, match=r"2 tensors that a BertBackbone .* has not: classifier.bias, classifier.w"
     ):
         BertBackbone.from_pretrained(folder)
     backbone = BertBackbone.from_pretrained(folder, surplus="ignore")
     assert backbone.count_params() > 0
+
+
+def test_an_encoder_is_cut_only_where_that_is_asked_for(folder):
+    with pytest.raises(ValueError, match=r"has 16 tensors .* has not: bert.encoder.layer.1"):
+        logits_of(folder, num_layers=1)
+    model = BertClassifier.from_pretrained(folder, num_layers=1, surplus="ignore")
+    assert len(model.backbone.blocks) == 1
+    change_config(folder, num_hidden_layers=1)
+    with pytest.raises(ValueError, match=r"has 16 tensors .* has not: bert.encoder[^;]*more\.$"):
+        logits_of(folder, surplus="ignore")
 
 
 def test_a_masked_lm_is_continued_from_a_classifier(folder):
@@ -268,7 +278,7 @@ def test_a_tensor_that_reaches_beyond_its_storage_is_refused(tmp_path):
         ({"model_type": "gpt2"}, "model_type is 'gpt2', of which there is no reader"),
         ({"hidden_size": 32}, "config do not belong together: .*word_embeddings.weight is"),
         ({"num_hidden_layers": 3}, "lacks 16 tensors: bert.encoder.layer.2"),
-        ({"num_hidden_layers": 1}, "has 16 tensors that a BertClassifier has not"),
+        ({"num_hidden_layers": 1}, "has 16 tensors that a BertClassifier of this config has not"),
         ({"hidden_act": "mish"}, "the activation is 'mish'; expected one of gelu"),
         ({"hidden_size": "many"}, "hidden_size is 'many'; expected a positive integer"),
         ({"hidden_size": None}, "lacks hidden_size"),

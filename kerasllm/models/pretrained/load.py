@@ -58,7 +58,7 @@ def load_pretrained(
     if kind == "BertMaskedLM":
         head["activation"] = family.masked_lm_activation
     model = backbone if kind == "BertBackbone" else model_class(backbone, **head)
-    _assign(model, family, config, tensors, missing, surplus)
+    _assign(model, family, config, tensors, missing, surplus, cut="num_layers" in arguments)
     return model
 
 
@@ -83,23 +83,47 @@ def _with_prefix(tensors, family):
     return tensors.renamed(lambda name: prefix + name if name.split(".")[0] in inside else name)
 
 
-def _assign(model, family, config, tensors, missing, surplus):
-    """Gives the model the tensors, after all of them have been looked at."""
+def _assign(model, family, config, tensors, missing, surplus, cut):
+    """Gives the model the tensors, after all of them have been looked at. `cut` says that the
+    caller chose the number of layers."""
     weights = named_weights(model, family)
     extra = _task_embeddings(config, family, tensors)
+    known = {*weights, *family.tied, *extra}
+    _refuse_missing(weights, tensors, missing)
+    left = [name for name in tensors.shapes if name not in known]
+    _refuse_surplus(left, model, family, tensors, surplus, cut)
+    _refuse_other_shapes(weights, tensors)
+    _refuse_untied(weights, family, tensors)
+    for name, weight in weights.items():
+        if name in tensors.shapes:
+            value = tensors[name]
+            if name in extra.values():
+                value = value + tensors[next(iter(extra))][0]
+            weight.variable.assign(value.T if weight.transposed else value)
+
+
+def _refuse_missing(weights, tensors, missing):
     absent = [name for name in weights if name not in tensors.shapes]
     never_new = [name for name in absent if not weights[name].head]
     if absent and (missing == "error" or never_new):
         names = absent if missing == "error" else never_new
-        mend = "; missing='new' makes new ones" if not never_new else ""
+        mend = "" if never_new else "; missing='new' makes new ones"
         raise ValueError(f"{tensors.source} lacks {len(names)} tensors: {_listed(names)}{mend}.")
-    known = {*weights, *family.tied, *extra}
-    left = [name for name in tensors.shapes if name not in known]
-    if left and surplus == "error":
+
+
+def _refuse_surplus(left, model, family, tensors, surplus, cut):
+    # An encoder with more than its config says is another encoder, unless the caller cut it.
+    never_ignored = [] if cut else [name for name in left if _of_encoder(name, family)]
+    if left and (surplus == "error" or never_ignored):
+        names = left if surplus == "error" else never_ignored
+        mend = "" if never_ignored else "; surplus='ignore' leaves them out"
         raise ValueError(
-            f"{tensors.source} has {len(left)} tensors that a {type(model).__name__} has not: "
-            f"{_listed(left)}; surplus='ignore' leaves them out."
+            f"{tensors.source} has {len(names)} tensors that a {type(model).__name__} of this "
+            f"config has not: {_listed(names)}{mend}."
         )
+
+
+def _refuse_other_shapes(weights, tensors):
     wrong = [
         f"{name} is {tensors.shapes[name]}, expected {weight.shape}"
         for name, weight in weights.items()
@@ -109,18 +133,20 @@ def _assign(model, family, config, tensors, missing, surplus):
         raise ValueError(
             f"{tensors.source} and its config do not belong together: {_listed(wrong, '; ')}."
         )
+
+
+def _refuse_untied(weights, family, tensors):
     for name, source in family.tied.items():
-        if {name, source} <= tensors.shapes.keys() and source in weights:
-            if not np.array_equal(tensors[name], tensors[source]):
-                raise ValueError(
-                    f"{tensors.source}: {name} is not tied to {source}, as it is in our models."
-                )
-    for name, weight in weights.items():
-        if name in tensors.shapes:
-            value = tensors[name]
-            if name in extra.values():
-                value = value + tensors[next(iter(extra))][0]
-            weight.variable.assign(value.T if weight.transposed else value)
+        both = {name, source} <= tensors.shapes.keys() and source in weights
+        if both and not np.array_equal(tensors[name], tensors[source]):
+            raise ValueError(
+                f"{tensors.source}: {name} is not tied to {source}, as it is in our models."
+            )
+
+
+def _of_encoder(name, family):
+    pooler = family.layers["pooler"].split(".")[:2]
+    return name.startswith(family.prefix) and name.split(".")[:2] != pooler
 
 
 def _task_embeddings(config, family, tensors):
