@@ -1,5 +1,6 @@
 """What `model.fit` needs around it: callbacks, schedules, regularisers."""
 
+from kerasllm.training import fine_tune
 from kerasllm.training.ensemble import SoftVote, average_weights, soft_vote
 from kerasllm.training.keep_best import KeepBest
 from kerasllm.training.losses import SmoothedCrossentropy, SparseFocalCrossentropy
@@ -38,6 +39,7 @@ __all__ = [
     "WeightPenalty",
     "WordDropout",
     "average_weights",
+    "fine_tune",
     "open_run_folder",
     "regularize",
     "soft_vote",
