@@ -126,7 +126,8 @@ def fit(
     if frozen_blocks or frozen_embeddings:
         freeze(model, embeddings=True, blocks=frozen_blocks)
     compile_model(model, epochs * _num_batches(train), **arguments)
-    own = [GradualUnfreezing(epochs_per_unfrozen_block)] if gradual else []
+    own = model.make_callbacks(epochs * _num_batches(train)) if hasattr(model, "adapters") else []
+    own += [GradualUnfreezing(epochs_per_unfrozen_block)] if gradual else []
     own += [] if average_decay is None else [WeightAverage(average_decay)]
     return model.fit(
         train,

@@ -28,7 +28,7 @@ def freeze(model, embeddings=True, blocks=0):
         ValueError: If there are fewer blocks, or blocks are to be frozen over embeddings that are
             not: their gradients would need all that freezing saves.
     """
-    stages = find_stages(model)
+    stages = _freezable_stages(model)
     if not 0 <= blocks <= len(stages.blocks):
         raise ValueError(f"{blocks} blocks are to be frozen, but there are {len(stages.blocks)}.")
     if blocks and not embeddings:
@@ -75,7 +75,7 @@ class GradualUnfreezing(keras.callbacks.Callback):
         return max(0, len(self._stages.blocks) + 1 - thawed)
 
     def on_train_begin(self, logs=None):
-        self._stages, self._compiled_from = find_stages(self.model), None
+        self._stages, self._compiled_from = _freezable_stages(self.model), None
         optimizer = getattr(self.model.optimizer, "inner_optimizer", self.model.optimizer)
         if not optimizer.built:
             optimizer.build(self.model.trainable_variables)
@@ -100,6 +100,12 @@ class GradualUnfreezing(keras.callbacks.Callback):
     def _thaw(self):
         if self._stages is not None:
             _train_from(self._stages, 0)
+
+
+def _freezable_stages(model):
+    if hasattr(model, "adapters"):
+        raise ValueError(f"{model.name} is an adapted model: its method says what trains.")
+    return find_stages(model)
 
 
 def _train_from(stages, lowest):

@@ -40,11 +40,14 @@ def find_stages(model):
             nested models.
 
     Returns:
-        A `Stages`. A block that is used several times is one stage.
+        A `Stages`. A block that is used several times is one stage. Those of an adapted model are
+        those of its base.
 
     Raises:
         ValueError: If the model has no such block.
     """
+    if hasattr(model, "adapters"):  # an AdaptedModel
+        model = model.base
     units = list(_units(model, seen=set()))
     places = [place for place, unit in enumerate(units) if isinstance(unit, TransformerBlock)]
     if not places:

@@ -55,10 +55,10 @@ def weights_after(steps, batch_size, **arguments):
 def test_accumulated_batches_are_one_large_batch():
     three = weights_after(3, 8, gradient_accumulation_steps=3)
     one = weights_after(1, 24)
-    before = make_model().get_weights()
-    for found, expected, old in zip(three, one, before, strict=True):
+    for found, expected in zip(three, one, strict=True):
         np.testing.assert_allclose(found, expected, atol=1e-6)
-        assert not np.array_equal(found, old)
+    changes = [np.abs(a - b).max() for a, b in zip(one, make_model().get_weights(), strict=True)]
+    assert max(changes) > 1e-3
 
 
 def test_a_run_that_was_saved_goes_on_with_rates_and_exclusions(tmp_path):
