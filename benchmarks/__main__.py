@@ -16,6 +16,7 @@ BENCHMARKS = {
     "accelerate": "a KerasHub BERT before and after kerasllm.accelerate",
     "adamw": "a step of Adam over a model's variables, against keras.optimizers.Adam",
     "attention": "attention forward and backward, against keras.ops.dot_product_attention",
+    "bert": "BERT-base with a classifier, against KerasHub and transformers",
     "embedding": "the embedding layer, forward and backward, against keras.layers.Embedding",
     "gelu": "bias and activation, against keras.activations.gelu and silu behind an addition",
     "jieba": "Chinese words, against jieba and rjieba",

@@ -40,6 +40,7 @@ class TransformerBlock(keras.layers.Layer):
         rotary_max_wavelength: See `CachedMultiHeadAttention`.
         use_bias: Whether dense layers have biases. True by default.
         kernel_initializer: Of the dense layers. `"glorot_uniform"` by default.
+        attention_dropout: Rate at which attention weights are dropped, where it is not `dropout`.
         seed: Of dropout; an integer, or None for one at random.
         **kwargs: Those of every layer.
 
@@ -62,6 +63,7 @@ class TransformerBlock(keras.layers.Layer):
         rotary_max_wavelength=None,
         use_bias=True,
         kernel_initializer="glorot_uniform",
+        attention_dropout=None,
         seed=None,
         **kwargs,
     ):
@@ -73,7 +75,8 @@ class TransformerBlock(keras.layers.Layer):
         self.num_heads = num_heads
         self.feed_forward_dim = feed_forward_dim
         self.dropout = dropout
-        self.activation = activation
+        gated = isinstance(activation, str) and activation in GATED_ACTIVATIONS
+        self.activation = activation if gated else keras.activations.get(activation)
         self.pre_norm = pre_norm
         self.normalization = normalization
         self.epsilon = epsilon
@@ -82,6 +85,7 @@ class TransformerBlock(keras.layers.Layer):
         self.rotary_max_wavelength = rotary_max_wavelength
         self.use_bias = use_bias
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
+        self.attention_dropout = attention_dropout
         self.seed = seed
         self.seed_generator = keras.random.SeedGenerator(seed) if dropout else None
         self.supports_masking = True
@@ -98,7 +102,7 @@ class TransformerBlock(keras.layers.Layer):
             self.num_heads,
             self.head_dim or dim // self.num_heads,
             num_key_value_heads=self.num_key_value_heads,
-            dropout=self.dropout,
+            dropout=self.dropout if self.attention_dropout is None else self.attention_dropout,
             use_bias=self.use_bias,
             rotary_max_wavelength=self.rotary_max_wavelength if rotary else None,
             kernel_initializer=self.kernel_initializer.clone(),
@@ -181,7 +185,7 @@ class TransformerBlock(keras.layers.Layer):
     def get_config(self):
         activation = self.activation
         if activation not in GATED_ACTIVATIONS:
-            activation = keras.activations.serialize(keras.activations.get(activation))
+            activation = keras.activations.serialize(activation)
         return {
             **super().get_config(),
             "num_heads": self.num_heads,
@@ -196,5 +200,6 @@ class TransformerBlock(keras.layers.Layer):
             "rotary_max_wavelength": self.rotary_max_wavelength,
             "use_bias": self.use_bias,
             "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
+            "attention_dropout": self.attention_dropout,
             "seed": self.seed,
         }

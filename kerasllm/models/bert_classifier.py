@@ -1,0 +1,72 @@
+"""BERT with a classifier over the text."""
+
+import keras
+
+from kerasllm.layers import Dropout
+from kerasllm.models.bert_model import BertModel, bert_initializer, make_inputs
+
+
+@keras.saving.register_keras_serializable(package="kerasllm")
+class BertClassifier(BertModel, keras.Model):
+    """Classifies texts, or pairs of texts: a BERT, dropout over its pooled output, a dense layer.
+
+    Examples:
+
+    >>> backbone = kerasllm.models.BertBackbone.from_preset("small")
+    >>> model = kerasllm.models.BertClassifier(backbone, num_classes=2)
+    >>> model.compile(
+    ...     optimizer=kerasllm.optimizers.AdamW(2e-5),
+    ...     loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+    ...     metrics=["accuracy"],
+    ... )
+    >>> model.fit(tokenizer.encode(texts), labels)
+
+    Args:
+        backbone: A `BertBackbone`. The model takes its dtype policy.
+        num_classes: Number of classes, 2 or more.
+        dropout: Rate at which the pooled output is dropped in training; that of the backbone by
+            default.
+        **kwargs: `name` and `trainable` of `keras.Model`.
+
+    Call arguments:
+        inputs: A dict of `token_ids`, `segment_ids` and `padding_mask`, each `(batch, time)`; see
+            `BertModel`.
+
+    Returns:
+        Logits, float32 `(batch, num_classes)`.
+
+    Raises:
+        ValueError: If there are fewer than 2 classes.
+    """
+
+    def __init__(self, backbone, num_classes, dropout=None, **kwargs):
+        if num_classes < 2:
+            raise ValueError(f"num_classes is {num_classes}; a classifier needs at least 2.")
+        dropout = backbone.dropout if dropout is None else dropout
+
+        # === Layers ===
+        output_dropout = Dropout(dropout, dtype=backbone.dtype_policy, name="pooled_dropout")
+        output_dense = keras.layers.Dense(
+            num_classes, kernel_initializer=bert_initializer(), dtype="float32", name="logits"
+        )
+
+        # === Functional model ===
+        inputs = make_inputs()
+        logits = output_dense(output_dropout(backbone(inputs)["pooled_output"]))
+        super().__init__(inputs=inputs, outputs=logits, **kwargs)
+
+        # === Config ===
+        self.backbone = backbone
+        self.output_dense = output_dense
+        self.num_classes = num_classes
+        self.dropout = dropout
+        self.dtype_policy = backbone.dtype_policy  # what compile scales the loss by
+
+    def get_config(self):
+        return {
+            "backbone": keras.saving.serialize_keras_object(self.backbone),
+            "num_classes": self.num_classes,
+            "dropout": self.dropout,
+            "name": self.name,
+            "trainable": self.trainable,
+        }
