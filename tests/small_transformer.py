@@ -1,5 +1,7 @@
 """A small transformer classifier for tests of fine-tuning, and rows that it can learn."""
 
+import functools
+
 import keras
 import numpy as np
 
@@ -17,6 +19,9 @@ def make_model(dropout=0.0, dtype=None, seed=0, num_layers=3, **arguments):
         if weight.name in ("bias", "beta", "gamma"):
             weight.assign(weight + 0.1 * generator.normal(size=weight.shape))
     return model
+
+
+make_small_model = functools.partial(make_model, num_layers=2)
 
 
 def make_rows(count=24, length=9, seed=0):

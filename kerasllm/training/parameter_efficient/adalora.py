@@ -106,10 +106,10 @@ class SingularUpdate(LowRankUpdate):
         return [self.p, self.singular_values, self.q]
 
     def left(self):
-        return ops.convert_to_tensor(self.p) * (self.singular_values * self.kept)
+        return self.p * (self.singular_values * self.kept)
 
     def right(self):
-        return ops.convert_to_tensor(self.q)
+        return self.q
 
 
 @keras.saving.register_keras_serializable(package="kerasllm")

@@ -88,6 +88,11 @@ class AdaptedModel(keras.Model):
     def output_shape(self):
         return self.base.output_shape
 
+    @property
+    def merges(self):
+        """Whether `merge` can write the method's part into the base."""
+        return self._attachment[0]().merges is not None
+
     def make_callbacks(self, train_steps):
         """The callbacks that the method needs in a training of so many batches."""
         return self.method.make_callbacks(train_steps)
@@ -111,13 +116,12 @@ class AdaptedModel(keras.Model):
         Raises:
             ValueError: If the method's part is no change of weights.
         """
-        merges = self._attachment[0]().merges
-        if merges is None:
+        if not self.merges:
             raise ValueError(
                 f"{type(self.method).__name__} computes what no weights of the base can; there is "
                 "nothing to merge it into."
             )
-        for merge in merges:
+        for merge in self._attachment[0]().merges:
             merge()
         return self.detach()
 

@@ -75,6 +75,7 @@ class BottleneckAdapter(keras.layers.Layer):
     def __init__(self, bottleneck_dim, activation, **kwargs):
         super().__init__(**kwargs)
         self.bottleneck_dim, self.activation = bottleneck_dim, activation
+        self.supports_masking = True
 
     def build(self, input_shape):
         options = {"dtype": self.dtype_policy}

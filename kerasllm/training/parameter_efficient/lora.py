@@ -3,7 +3,6 @@
 import dataclasses
 
 import keras
-from keras import ops
 
 from kerasllm.training.parameter_efficient.low_rank_update import LowRankUpdate
 from kerasllm.training.parameter_efficient.matrices import find_targets
@@ -58,7 +57,7 @@ class LoraUpdate(LowRankUpdate):
         self.built = True
 
     def left(self):
-        return self.scale * ops.convert_to_tensor(self.a)
+        return self.scale * self.a
 
     def right(self):
-        return ops.convert_to_tensor(self.b)
+        return self.b

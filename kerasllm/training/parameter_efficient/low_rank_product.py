@@ -39,4 +39,6 @@ def low_rank_product(inputs, kernel, left, right):
 
         return ops.matmul(inputs, effective), gradient
 
-    return product(inputs, kernel, left, right)
+    # Reshaped, variables are tensors: a gradient of one's own is not for variables.
+    matrices = (ops.reshape(matrix, matrix.shape) for matrix in (kernel, left, right))
+    return product(inputs, *matrices)

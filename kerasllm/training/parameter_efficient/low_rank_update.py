@@ -36,6 +36,7 @@ class LowRankUpdate(keras.layers.Layer):
                 f"{self.output_dim}, so expected 1 to {min(self.input_dim, self.output_dim)}."
             )
         self.rank = rank
+        self.supports_masking = True
         self._target = lambda: target  # not tracked: its weights are not this layer's
 
     @property
@@ -61,7 +62,7 @@ class LowRankUpdate(keras.layers.Layer):
         """Adds the update to the target's kernel."""
         kernel = kernel_of(self.target)
         update = ops.reshape(ops.matmul(self.left(), self.right()), kernel.shape)
-        kernel.assign(ops.convert_to_tensor(kernel) + ops.cast(update, kernel.dtype))
+        kernel.assign(kernel + ops.cast(update, kernel.dtype))
 
     def attach(self, attachment):
         """Hooks the target and takes note of it."""

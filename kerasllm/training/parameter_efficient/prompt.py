@@ -42,8 +42,8 @@ class PromptTuning(Method):
                 raise ValueError(f"{block.path} is no TransformerEncoderBlock.")
             if len(block._inbound_nodes) > 1:
                 raise ValueError(
-                    f"{block.path} is used several times in a pass; prompt tuning needs a block for "
-                    "each layer."
+                    f"{block.path} is used several times in a pass; prompt tuning needs a block "
+                    "for each layer."
                 )
         first, last = blocks[0], blocks[-1]
         dim = first.output_dense.units

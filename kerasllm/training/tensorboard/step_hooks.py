@@ -60,11 +60,16 @@ def _hook(model, owner, name, wrap):
         )
     before, method = owner.__dict__.get(name), getattr(owner, name)
     wrapper = functools.wraps(method)(wrap(method))
-    setattr(owner, name, wrapper)
+    hooked = functools.wraps(method)(lambda *args, **kwargs: wrapper(*args, **kwargs))
+    setattr(owner, name, hooked)
     model.make_train_function(force=True)
 
     def unhook():
-        if before is None:
+        nonlocal wrapper
+        wrapper = method
+        if owner.__dict__.get(name) is not hooked:
+            pass  # another hook lies over this one, which now does nothing
+        elif before is None:
             delattr(owner, name)
         else:
             setattr(owner, name, before)  # another hook

