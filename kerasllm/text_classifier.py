@@ -8,7 +8,7 @@ import numpy as np
 from kerasllm.data import make_prediction_batches
 from kerasllm.files import replace_file
 from kerasllm.models.loading import load_model
-from kerasllm.text import TextPipeline
+from kerasllm.text import load_pipeline
 
 MODEL_FILE = "model.keras"
 
@@ -24,7 +24,8 @@ class TextClassifier:
 
     Args:
         model: A Keras model from token ids `(batch, time)` to logits `(batch, num_classes)`.
-        pipeline: The `kerasllm.text.TextPipeline` that made its training data, with labels.
+        pipeline: The `kerasllm.text.TextPipeline`, or `WordPiecePipeline`, that made its training
+            data, with labels.
 
     Raises:
         ValueError: If the pipeline has no labels, or not as many as the model has classes.
@@ -69,7 +70,8 @@ class TextClassifier:
         return [(self.labels[row.argmax()], float(row.max())) for row in probabilities]
 
     def save(self, folder):
-        """Writes `model.keras`, `text_pipeline.json` and `vocabulary.txt` into a folder."""
+        """Writes `model.keras` and the pipeline's files, `text_pipeline.json` and its vocabulary,
+        into a folder."""
         folder = pathlib.Path(folder)
         self.pipeline.save(folder)
         with replace_file(folder / MODEL_FILE) as temporary:
@@ -88,4 +90,4 @@ class TextClassifier:
             raise FileNotFoundError(
                 f"{folder} holds no trained classifier: {MODEL_FILE} is missing."
             )
-        return cls(load_model(folder / MODEL_FILE), TextPipeline.load(folder))
+        return cls(load_model(folder / MODEL_FILE), load_pipeline(folder))

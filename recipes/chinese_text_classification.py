@@ -1,12 +1,13 @@
 """Trains a classifier on a table of Chinese texts, and writes all there is to know about it.
 
     python recipes/chinese_text_classification.py --train reviews.csv --output-dir runs/reviews
+    python recipes/chinese_text_classification.py --model bert --pretrained hfl/chinese-macbert-base
 
 Without --train it takes the small review set that ships with kerasllm; without --valid it splits
 the rows. Early stopping goes by macro-F1 on the validation rows. A run that was killed goes on with
 the same command and --resume. The output folder then holds
 
-    model.keras, text_pipeline.json, vocabulary.txt   what recipes/predict.py loads
+    model.keras, text_pipeline.json and its vocabulary   what recipes/predict.py loads
     metrics.json            accuracy, macro-F1 and figures for each class
     confusion_matrix.png    of the test rows, or of the validation rows where there are none
     learning_curves.png
@@ -33,14 +34,23 @@ from kerasllm.evaluation import (
     require_matplotlib,
 )
 from kerasllm.metrics import MacroF1
+from kerasllm.models import load_tokenizer
 from kerasllm.models.presets import (
     CLASSIFIER_PRESETS,
+    PRETRAINED_PRESETS,
     classifier_preset,
     make_classifier,
     make_schedule,
 )
 from kerasllm.optimizers import Adam
-from kerasllm.text import CharTokenizer, JiebaTokenizer, TextCleaner, TextPipeline
+from kerasllm.text import (
+    CharTokenizer,
+    JiebaTokenizer,
+    TextCleaner,
+    TextPipeline,
+    WordPiecePipeline,
+    load_pipeline,
+)
 from kerasllm.training import KeepBest, TensorBoard, open_run_folder
 from kerasllm.training.tensorboard import (
     EmbeddingProjector,
@@ -51,7 +61,15 @@ from kerasllm.training.tensorboard import (
 
 # What TensorBoard's table of hyperparameters shows.
 HPARAMS = (
-    *("model", "tokenizer", "vocabulary_size", "min_frequency", "max_length", "batch_size"),
+    *(
+        "model",
+        "pretrained",
+        "tokenizer",
+        "vocabulary_size",
+        "min_frequency",
+        "max_length",
+        "batch_size",
+    ),
     *("learning_rate", "dropout", "class_weights", "dtype_policy", "epochs", "seed"),
 )
 TOKENIZERS = {"jieba": lambda: JiebaTokenizer(), "char": lambda: CharTokenizer()}
@@ -74,14 +92,16 @@ def parse_arguments(arguments=None):
     add("--text-column", default="text", help="its name, or its position from 0 (default: text)")
     add("--label-column", default="label", help="the same (default: label)")
     add("--encoding", help="of the tables; recognised by default")
-    add("--model", choices=sorted(CLASSIFIER_PRESETS), default="embedding_lstm")
-    add("--tokenizer", choices=sorted(TOKENIZERS), default="jieba")
+    models = CLASSIFIER_PRESETS | PRETRAINED_PRESETS
+    add("--model", choices=sorted(models), default="embedding_lstm")
+    add("--pretrained", help="folder, or name on the Hugging Face Hub, of the weights of bert")
+    add("--tokenizer", choices=sorted(TOKENIZERS), default="jieba", help="not of bert")
     add("--vocabulary-size", type=positive, default=50_000, help="largest (default: 50000)")
     add("--min-frequency", type=positive, default=2, help="rarer words are spelled (default: 2)")
     add("--max-length", type=positive, default=256, help="tokens; the rest is cut (default: 256)")
-    add("--epochs", type=positive, help="at most (default: 5 to 20, fewer for more rows)")
+    add("--epochs", type=positive, help="at most (default: 5 to 20, fewer for more rows; bert: 3)")
     add("--patience", type=positive, help="epochs without improvement (default: half, 5 at least)")
-    add("--batch-size", type=positive, default=128)
+    add("--batch-size", type=positive, help="(default: 128; bert: 32)")
     add("--learning-rate", type=float, help="falls to 0 by a cosine (default: the model's)")
     add("--dropout", type=float, help="(default: the model's)")
     add("--class-weights", choices=["none", "balanced"], default="none")
@@ -141,17 +161,22 @@ def default_epochs(rows, batch_size):
 
 def make_pipeline(arguments, folder, train, resuming):
     if resuming and (folder / "text_pipeline.json").is_file():
-        return TextPipeline.load(folder)
-    pipeline = TextPipeline.fit(
-        train["text"].tolist(),
-        cleaner=TextCleaner(),
-        tokenizer=TOKENIZERS[arguments.tokenizer](),
-        max_size=arguments.vocabulary_size,
-        min_frequency=arguments.min_frequency,
-        spell_unknown=True,
-        labels=sorted(set(train["label"])),
-        max_length=arguments.max_length,
-    )
+        return load_pipeline(folder)
+    labels = sorted(set(train["label"]))
+    if arguments.pretrained:
+        tokenizer = load_tokenizer(arguments.pretrained)
+        pipeline = WordPiecePipeline(tokenizer, labels, arguments.max_length)
+    else:
+        pipeline = TextPipeline.fit(
+            train["text"].tolist(),
+            cleaner=TextCleaner(),
+            tokenizer=TOKENIZERS[arguments.tokenizer](),
+            max_size=arguments.vocabulary_size,
+            min_frequency=arguments.min_frequency,
+            spell_unknown=True,
+            labels=labels,
+            max_length=arguments.max_length,
+        )
     pipeline.save(folder)
     return pipeline
 
@@ -164,6 +189,7 @@ def build_model(arguments, pipeline, train_steps):
         num_classes,
         dropout=arguments.dropout,
         dtype=arguments.dtype_policy,
+        pretrained=arguments.pretrained,
     )
     model.compile(
         optimizer=Adam(make_schedule(arguments.model, train_steps, arguments.learning_rate)),
@@ -229,15 +255,20 @@ def main(arguments=None):
     arguments = parse_arguments(arguments)
     require_matplotlib()
     keras.utils.set_random_seed(arguments.seed)
+    if (arguments.model in PRETRAINED_PRESETS) != bool(arguments.pretrained):
+        raise ValueError("--model bert and --pretrained FOLDER belong together.")
     parts = read_parts(arguments)
     check_labels(parts)
     preset = classifier_preset(arguments.model)
+    if arguments.batch_size is None:
+        arguments.batch_size = preset.get("batch_size", 128)
     if arguments.learning_rate is None:
         arguments.learning_rate = preset["learning_rate"]
     if arguments.dropout is None:
         arguments.dropout = preset["arguments"]["dropout"]
     if arguments.epochs is None:
-        arguments.epochs = default_epochs(len(parts["train"]), arguments.batch_size)
+        epochs = default_epochs(len(parts["train"]), arguments.batch_size)
+        arguments.epochs = preset.get("epochs", epochs)
     if arguments.patience is None:
         # On few rows an epoch is a few steps, and the first ones go up and down.
         arguments.patience = max(5, arguments.epochs // 2)

@@ -32,13 +32,19 @@ def make_batches(
         >>> train = make_batches(train_ids, train_labels, batch_size=64, shuffle=True)
         >>> model.fit(train, validation_data=make_batches(valid_ids, valid_labels), epochs=5)
 
+    What a BERT takes, with the segments of pairs of texts:
+
+        >>> make_batches({"token_ids": ids, "segment_ids": segments}, labels, shuffle=True)
+
     Args:
-        sequences: The token ids: a list of lists or arrays of ints, of any lengths.
+        sequences: The token ids: a list of lists or arrays of ints, of any lengths. Or a dict of
+            `token_ids` and others that are as long, such as `segment_ids`.
         labels: (rows,), ints; `None` for batches without labels.
         batch_size: Number of sequences in a batch.
         shuffle: Whether to shuffle and to bucket by length.
         seed: An int from 0.
-        pad_id: The id that fills up short sequences, at their ends.
+        pad_id: The id that fills up short sequences, at their ends; 0 does so for others than
+            token ids.
         bucket_boundaries: Increasing lengths; sequences longer than one and not longer than the
             next share a bucket. By default every multiple of `length_multiple`, which pads least.
             Only with `shuffle`, as bucketing changes the order.
@@ -51,11 +57,12 @@ def make_batches(
     Returns:
         A `tf.data.Dataset` with known cardinality. Its elements are `token_ids`, int32 of
         `(batch, length)`; with labels `(token_ids, labels)`, the latter int32 of `(batch,)`; with
-        weights also `sample_weights`, float32 of `(batch,)`.
+        weights also `sample_weights`, float32 of `(batch,)`. Of a dict of sequences, the first is a
+        dict too, which has a `padding_mask` beside them, bool `(batch, length)`: false at padding.
 
     Raises:
-        ValueError: If there are no sequences, if labels or weights are not one per sequence, or if
-            an option makes no sense.
+        ValueError: If there are no sequences, if those of a dict differ in length, if labels or
+            weights are not one per sequence, or if an option makes no sense.
         TypeError: If a sequence holds something other than ints.
     """
     import tensorflow as tf
@@ -70,7 +77,11 @@ def make_batches(
         )
     if sample_weights is not None and labels is None:
         raise ValueError("sample_weights need labels.")
-    ids, starts, lengths = _flatten(sequences)
+    others = {}
+    if isinstance(sequences, dict):
+        ids, others, starts, lengths = _flatten_dict(sequences)
+    else:
+        ids, starts, lengths = _flatten(sequences)
     columns = []
     if labels is not None:
         columns.append(_column("labels", labels, len(lengths), "iu", np.int32))
@@ -99,10 +110,20 @@ def make_batches(
                 np.arange(len(lengths)), np.arange(batch_size, len(lengths), batch_size)
             )
         for rows in batches[:num_batches]:
-            token_ids = _pad(ids, starts[rows], lengths[rows], pad_id, length_multiple)
-            yield (token_ids, *(column[rows] for column in columns)) if columns else token_ids
+            places = starts[rows], lengths[rows]
+            inputs = _pad(ids, *places, pad_id, length_multiple)
+            if isinstance(sequences, dict):
+                mask = np.arange(inputs.shape[1]) < lengths[rows][:, None]
+                inputs = {"token_ids": inputs, "padding_mask": mask}
+                for name, values in others.items():
+                    inputs[name] = _pad(values, *places, 0, length_multiple)
+            yield (inputs, *(column[rows] for column in columns)) if columns else inputs
 
-    signature = [tf.TensorSpec((None, None), tf.int32)]
+    spec = tf.TensorSpec((None, None), tf.int32)
+    if isinstance(sequences, dict):
+        mask = tf.TensorSpec((None, None), tf.bool)
+        spec = {"token_ids": spec, "padding_mask": mask, **dict.fromkeys(others, spec)}
+    signature = [spec]
     signature += [tf.TensorSpec((None,), column.dtype) for column in columns]
     dataset = tf.data.Dataset.from_generator(
         generate, output_signature=tuple(signature) if columns else signature[0]
@@ -121,24 +142,27 @@ def make_prediction_batches(sequences, batch_size=64, pad_id=0, length_multiple=
         >>> probabilities = model.predict(dataset)[order]  # in the order of `token_ids`
 
     Args:
-        sequences: The token ids: a list of lists or arrays of ints.
+        sequences: The token ids: a list of lists or arrays of ints; or a dict, as in
+            `make_batches`.
         batch_size: Number of sequences in a batch.
         pad_id: The id that fills up short sequences, at their ends.
         length_multiple: Lengths of batches are multiples of this.
 
     Returns:
         A tuple `(dataset, order)`: a `tf.data.Dataset` of `token_ids`, int32 of `(batch, length)`,
-        and an int array of `(rows,)`.
+        or of dicts, and an int array of `(rows,)`.
 
     Raises:
         ValueError: If there are no sequences.
         TypeError: If a sequence holds something other than ints.
     """
-    by_length = np.argsort([len(sequence) for sequence in sequences], kind="stable")
+    named = sequences if isinstance(sequences, dict) else {"token_ids": sequences}
+    by_length = np.argsort([len(sequence) for sequence in named["token_ids"]], kind="stable")
     order = np.empty_like(by_length)
     order[by_length] = np.arange(len(by_length))
+    ordered = {name: [values[row] for row in by_length] for name, values in named.items()}
     dataset = make_batches(
-        [sequences[row] for row in by_length],
+        ordered if isinstance(sequences, dict) else ordered["token_ids"],
         batch_size=batch_size,
         pad_id=pad_id,
         length_multiple=length_multiple,
@@ -199,6 +223,23 @@ def _flatten(sequences):
         except OverflowError as error:
             raise ValueError("token ids should fit 32 bits.") from error
     return ids, np.cumsum(lengths) - lengths, lengths
+
+
+def _flatten_dict(sequences):
+    """The token ids in one array, a dict of the other sequences, and where each starts and ends."""
+    if "token_ids" not in sequences or "padding_mask" in sequences:
+        raise ValueError(
+            f"a dict of sequences should have token_ids, and no padding_mask, which is made here; "
+            f"it has {', '.join(sequences)}."
+        )
+    ids, starts, lengths = _flatten(sequences["token_ids"])
+    others = {}
+    for name, values in sequences.items():
+        if name != "token_ids":
+            others[name], _, found = _flatten(values)
+            if not np.array_equal(found, lengths):
+                raise ValueError(f"{name} should be as long as token_ids, sequence by sequence.")
+    return ids, others, starts, lengths
 
 
 def _column(name, values, rows, kinds, dtype):

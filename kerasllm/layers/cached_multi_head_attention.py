@@ -6,6 +6,7 @@ from keras import ops
 from kerasllm.layers.dense import Dense
 from kerasllm.layers.rotary_embedding import RotaryEmbedding
 from kerasllm.ops.attention import attention
+from kerasllm.ops.linear import linear
 from kerasllm.ops.random import draw_seed
 
 
@@ -160,12 +161,16 @@ class CachedMultiHeadAttention(keras.layers.Layer):
         start_index=0,
         training=False,
     ):
-        query = self._heads(self.query_dense(inputs), self.num_heads)
-        if self.rotary is not None:
-            query = self.rotary(query, start_index=start_index)
-        if key_value is None:
-            key_value = self.keys_and_values(inputs if context is None else context, start_index)
-        key, value = key_value
+        if context is None and key_value is None and self._one_product(training):
+            query, key, value = self._query_key_value(inputs, start_index)
+        else:
+            query = self._heads(self.query_dense(inputs), self.num_heads)
+            if self.rotary is not None:
+                query = self.rotary(query, start_index=start_index)
+            if key_value is None:
+                context = inputs if context is None else context
+                key_value = self.keys_and_values(context, start_index)
+            key, value = key_value
         query_offset = None
         if cache is not None:
             key = ops.slice_update(cache[0], (0, start_index, 0, 0), key)
@@ -188,6 +193,35 @@ class CachedMultiHeadAttention(keras.layers.Layer):
         outputs = ops.reshape(outputs, (*ops.shape(inputs)[:2], self.num_heads * self.head_dim))
         outputs = self.output_dense(outputs)
         return outputs if cache is None else (outputs, cache)
+
+    def _one_product(self, training):
+        """Whether self-attention takes query, key and value from one product.
+
+        That pays where the backward pass adds up three gradients otherwise, and in bfloat16, whose
+        products of small matrices are slow. Layers whose calls were replaced keep their own.
+        """
+        if not training and self.compute_dtype == "float32":
+            return False
+        dense = (self.query_dense, self.key_dense, self.value_dense)
+        replaced = any(type(layer) is not Dense or "call" in vars(layer) for layer in dense)
+        quantized = any(layer.quantization_mode for layer in dense)
+        return not (replaced or quantized or "keys_and_values" in vars(self))
+
+    def _query_key_value(self, inputs, start_index):
+        dense = (self.query_dense, self.key_dense, self.value_dense)
+
+        def side_by_side(weights):
+            return ops.concatenate([ops.convert_to_tensor(each) for each in weights], axis=-1)
+
+        kernel = side_by_side(layer.kernel for layer in dense)
+        bias = side_by_side(layer.bias for layer in dense) if self.use_bias else None
+        ends = (self.num_heads, self.num_heads + self.num_key_value_heads)
+        # (batch, time, num_heads + 2 * num_key_value_heads, head_dim)
+        states = self._heads(linear(inputs, kernel, bias), ends[1] + self.num_key_value_heads)
+        query, key, value = ops.split(states, ends, axis=2)
+        if self.rotary is not None:
+            query, key = (self.rotary(each, start_index=start_index) for each in (query, key))
+        return query, key, value
 
     def _heads(self, tensor, num_heads):
         # (batch, time, num_heads * head_dim) -> (batch, time, num_heads, head_dim)

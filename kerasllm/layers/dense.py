@@ -5,6 +5,7 @@ from keras import ops
 
 from kerasllm.ops.dispatch import why_not_served
 from kerasllm.ops.gelu import gelu, kind_of
+from kerasllm.ops.linear import linear
 
 
 @keras.saving.register_keras_serializable(package="kerasllm")
@@ -13,8 +14,9 @@ class Dense(keras.layers.Dense):
 
     Constructor, weights and results are those of `keras.layers.Dense`, and weights go both ways.
     The op serves `"gelu"`, `"silu"` and `"relu"`, and `kerasllm.ops.gelu_tanh` for the GELU by
-    tanh, in float32 and bfloat16; other activations and dtypes, quantised layers and a layer
-    without activation run Keras's own code. With LoRA, the kernel is Keras's.
+    tanh, in float32 and bfloat16; other activations and dtypes and quantised layers run Keras's own
+    code. Without an activation, product and bias become one op of TensorFlow's. With LoRA, the
+    kernel is Keras's.
 
     Under `mixed_bfloat16`, Keras hands over the bias in bfloat16; the op adds it in float32.
 
@@ -35,6 +37,9 @@ class Dense(keras.layers.Dense):
     """
 
     def call(self, inputs, training=None):
+        if self.bias is not None and self.activation is keras.activations.linear:
+            kernel, bias = (ops.convert_to_tensor(each) for each in (self.kernel, self.bias))
+            return linear(inputs, kernel, bias)
         if self.why_not_fused():
             return super().call(inputs, training=training)
         products = ops.matmul(inputs, self.kernel)

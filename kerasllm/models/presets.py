@@ -2,6 +2,7 @@
 
 import keras
 
+from kerasllm.models.bert_classifier import BertClassifier
 from kerasllm.models.embedding_lstm import EmbeddingLSTMClassifier
 from kerasllm.models.transformer_classifier import TransformerClassifier
 
@@ -21,31 +22,67 @@ CLASSIFIER_PRESETS = {
     },
 }
 
+# How a pretrained classifier is fine-tuned, which comes from a folder and not from a preset.
+PRETRAINED_PRESETS = {
+    "bert": {
+        "class": BertClassifier,
+        "arguments": {"dropout": 0.1},
+        "learning_rate": 3e-5,
+        "warmup_share": 0.1,
+        "batch_size": 32,
+        "epochs": 3,
+    },
+}
+
 
 def classifier_preset(name):
     """The preset of this name, a dict with `class`, `arguments`, `learning_rate` and
-    `warmup_share`.
+    `warmup_share`, and for pretrained models `batch_size` and `epochs`.
 
     Raises:
         ValueError: If there is none.
     """
-    if name not in CLASSIFIER_PRESETS:
-        raise ValueError(
-            f"There is no classifier {name!r}; expected one of {', '.join(CLASSIFIER_PRESETS)}."
-        )
-    return CLASSIFIER_PRESETS[name]
+    presets = CLASSIFIER_PRESETS | PRETRAINED_PRESETS
+    if name not in presets:
+        raise ValueError(f"There is no classifier {name!r}; expected one of {', '.join(presets)}.")
+    return presets[name]
 
 
-def make_classifier(name, vocabulary_size, num_classes, **arguments):
+def make_classifier(name, vocabulary_size, num_classes, pretrained=None, **arguments):
     """The classifier of a preset, not compiled.
 
     Args:
         name: The preset's name, such as `"transformer"`.
         vocabulary_size: Number of token ids, those of padding and unknown words included.
         num_classes: Number of classes.
+        pretrained: The folder of a pretrained model's weights, or its name on the Hugging Face Hub.
+            An encoder gets a new classifier; heads of its pretraining are left out.
         **arguments: Of the model's class, instead of the preset's.
+
+    Raises:
+        ValueError: If the model is pretrained and there is no folder, or the other way round, or
+            the folder has another vocabulary.
     """
     preset = classifier_preset(name)
+    if (name in PRETRAINED_PRESETS) != (pretrained is not None):
+        raise ValueError(
+            f"The classifier {name!r} is made {'from' if pretrained is None else 'without'} a "
+            "folder of pretrained weights."
+        )
+    if pretrained is not None:
+        model = preset["class"].from_pretrained(
+            pretrained,
+            num_classes=num_classes,
+            missing="new",
+            surplus="ignore",
+            **preset["arguments"] | arguments,
+        )
+        if model.backbone.vocabulary_size != vocabulary_size:
+            raise ValueError(
+                f"{pretrained} has {model.backbone.vocabulary_size} tokens; expected "
+                f"{vocabulary_size}."
+            )
+        return model
     return preset["class"](vocabulary_size, num_classes, **preset["arguments"] | arguments)
 
 

@@ -8,6 +8,7 @@ from kerasllm.ops.embedding import embedding
 from kerasllm.ops.gather_positions import gather_positions
 from kerasllm.ops.gelu import gelu, gelu_tanh
 from kerasllm.ops.layer_norm import layer_norm
+from kerasllm.ops.linear import linear
 from kerasllm.ops.linear_cross_entropy import linear_cross_entropy
 from kerasllm.ops.lstm import lstm
 from kerasllm.ops.random import draw_seed, random_uniform
@@ -22,6 +23,7 @@ __all__ = [
     "gelu",
     "gelu_tanh",
     "layer_norm",
+    "linear",
     "linear_cross_entropy",
     "lstm",
     "random_uniform",

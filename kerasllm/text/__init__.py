@@ -11,6 +11,7 @@ from kerasllm.text.pipeline import TextPipeline
 from kerasllm.text.pipeline_files import TOKENIZERS
 from kerasllm.text.vocabulary import Vocabulary
 from kerasllm.text.word_vectors import read_word_vectors
+from kerasllm.text.wordpiece_pipeline import WordPiecePipeline, load_pipeline
 from kerasllm.text.wordpiece_tokenizer import WordPieceTokenizer
 from kerasllm.text.wordpiece_vocabulary import train_wordpiece_vocabulary
 
@@ -23,7 +24,9 @@ __all__ = [
     "TextCleaner",
     "TextPipeline",
     "Vocabulary",
+    "WordPiecePipeline",
     "WordPieceTokenizer",
+    "load_pipeline",
     "read_word_vectors",
     "train_wordpiece_vocabulary",
 ]

@@ -51,7 +51,7 @@ class TextPipeline:
         self.cleaner = TextCleaner() if cleaner is None else cleaner
         self.tokenizer = JiebaTokenizer() if tokenizer is None else tokenizer
         self.vocabulary = vocabulary
-        self.labels = None if labels is None else _check_labels(labels)
+        self.labels = None if labels is None else check_labels(labels)
         self.max_length = max_length
         self.spell_unknown = bool(spell_unknown)
 
@@ -160,20 +160,7 @@ class TextPipeline:
             ValueError: If a label is not known, or the pipeline has no labels.
             TypeError: If `labels` is a single str.
         """
-        if self.labels is None:
-            raise ValueError("This pipeline has no labels: give labels= when it is made.")
-        if isinstance(labels, str):
-            raise TypeError(f"label_ids takes a list of labels, but got a single str: {labels!r}.")
-        ids = {label: label_id for label_id, label in enumerate(self.labels)}
-        labels = list(labels)
-        try:
-            return [ids[label] for label in labels]
-        except KeyError as error:
-            unknown = error.args[0]
-            raise ValueError(
-                f"labels[{labels.index(unknown)}] is {unknown!r}, but the known labels are"
-                f" {', '.join(map(repr, self.labels))}."
-            ) from None
+        return find_label_ids(self.labels, labels)
 
     def save(self, folder):
         """Writes `text_pipeline.json` and `vocabulary.txt`, which need no other file.
@@ -214,7 +201,8 @@ def _spell(tokens, vocabulary):
     return spelled
 
 
-def _check_labels(labels):
+def check_labels(labels):
+    """The names of classes as a list, each there once."""
     if isinstance(labels, str):
         raise TypeError(f"labels should be a list of names, but got a single str: {labels!r}.")
     labels = list(labels)
@@ -229,3 +217,21 @@ def _check_labels(labels):
                 " once: sorted(set(labels)) makes them out of a column."
             )
     return labels
+
+
+def find_label_ids(known, labels):
+    """What `TextPipeline.label_ids` does; `known` are the pipeline's labels."""
+    if known is None:
+        raise ValueError("This pipeline has no labels: give labels= when it is made.")
+    if isinstance(labels, str):
+        raise TypeError(f"label_ids takes a list of labels, but got a single str: {labels!r}.")
+    ids = {label: label_id for label_id, label in enumerate(known)}
+    labels = list(labels)
+    try:
+        return [ids[label] for label in labels]
+    except KeyError as error:
+        unknown = error.args[0]
+        raise ValueError(
+            f"labels[{labels.index(unknown)}] is {unknown!r}, but the known labels are"
+            f" {', '.join(map(repr, known))}."
+        ) from None

@@ -20,7 +20,7 @@ TOKENIZERS = {
 
 _FORMAT = "kerasllm.text_pipeline"
 _VERSION = 1
-_PIPELINE_FILE = "text_pipeline.json"
+PIPELINE_FILE = "text_pipeline.json"
 _VOCABULARY_FILE = "vocabulary.txt"
 
 
@@ -51,20 +51,20 @@ def save(pipeline, folder):
     pipeline.vocabulary.save(folder / _VOCABULARY_FILE)
     # A lone surrogate is the only thing UTF-8 lacks; its escape is also JSON's.
     content = json.dumps(config, ensure_ascii=False, indent=2) + "\n"
-    with atomic_write(folder / _PIPELINE_FILE, "wb") as file:
+    with atomic_write(folder / PIPELINE_FILE, "wb") as file:
         file.write(content.encode("utf-8", "backslashreplace"))
 
 
 def load(pipeline_class, folder):
     """What `TextPipeline.load` does."""
     folder = pathlib.Path(folder)
-    path = folder / _PIPELINE_FILE
+    path = folder / PIPELINE_FILE
     for needed in (path, folder / _VOCABULARY_FILE):
         if not needed.is_file():
             raise FileNotFoundError(
                 f"{folder} holds no saved text pipeline: {needed.name} is missing."
             )
-    config = _read_config(path)
+    config = read_pipeline_config(path, _FORMAT, _VERSION)
     vocabulary = Vocabulary.load(folder / _VOCABULARY_FILE)
     try:
         tokenizer_class = TOKENIZERS.get(config["tokenizer"]["class"])
@@ -87,25 +87,27 @@ def load(pipeline_class, folder):
         raise ValueError(f"{path} cannot be used: {error}") from error
     if _checksum(vocabulary) != expected_checksum:
         raise ValueError(
-            f"{folder / _VOCABULARY_FILE} is not the vocabulary that {_PIPELINE_FILE} was"
+            f"{folder / _VOCABULARY_FILE} is not the vocabulary that {PIPELINE_FILE} was"
             " saved with: other tokens or another order, so that every id may mean another"
             " token. Save the pipeline again, or bring the right file back."
         )
     return pipeline
 
 
-def _read_config(path):
+def read_pipeline_config(path, expected_format, version):
     """The content of a pipeline's file, of the right format and version."""
     try:
         config = json.loads(path.read_bytes())
     except ValueError as error:  # not JSON, or not UTF-8
         raise ValueError(f"{path} is broken, it is no JSON: {error}.") from error
-    if not isinstance(config, dict) or config.get("format") != _FORMAT:
-        raise ValueError(f'{path} is no text pipeline of kerasllm: it lacks "format": "{_FORMAT}".')
-    if config.get("version") != _VERSION:
+    if not isinstance(config, dict) or config.get("format") != expected_format:
+        raise ValueError(
+            f'{path} is no text pipeline of kerasllm: it lacks "format": "{expected_format}".'
+        )
+    if config.get("version") != version:
         raise ValueError(
             f"{path} is of version {config.get('version')!r}, but this kerasllm reads version"
-            f" {_VERSION}. Use the kerasllm that wrote it, or a newer one."
+            f" {version}. Use the kerasllm that wrote it, or a newer one."
         )
     return config
 

@@ -239,3 +239,47 @@ def test_first_epoch_continues_the_order_of_a_longer_run():
     epochs = [[batch.numpy().tolist() for batch in whole] for _ in range(3)]
     assert [batch.numpy().tolist() for batch in resumed] == epochs[2]
     assert epochs[2] != epochs[0]
+
+
+def test_batches_of_dicts_are_padded_together_and_have_a_mask():
+    ids = [[5, 6, 7], [8], [9, 10]]
+    segments = [[0, 0, 1], [0], [1, 1]]
+    batches = make_batches(
+        {"token_ids": ids, "segment_ids": segments}, [0, 1, 2], batch_size=2, length_multiple=2
+    )
+    (first, labels), (second, _) = batches.as_numpy_iterator()
+    assert first["token_ids"].tolist() == [[5, 6, 7, 0], [8, 0, 0, 0]]
+    assert first["segment_ids"].tolist() == [[0, 0, 1, 0], [0, 0, 0, 0]]
+    assert first["padding_mask"].tolist() == [[True, True, True, False], [True, *[False] * 3]]
+    assert labels.tolist() == [0, 1]
+    assert second["token_ids"].tolist() == [[9, 10]]
+    assert second["padding_mask"].tolist() == [[True, True]]
+
+
+def test_batches_of_dicts_are_bucketed_by_length_and_sorted_for_predictions():
+    random = np.random.default_rng(0)
+    ids = [[index + 1] * random.integers(1, 40) for index in range(200)]
+    rows = {"token_ids": ids, "segment_ids": ids}
+    seen = 0
+    for batch in make_batches(rows, batch_size=8, shuffle=True).as_numpy_iterator():
+        mask = batch["padding_mask"]
+        np.testing.assert_array_equal(batch["segment_ids"], batch["token_ids"])
+        np.testing.assert_array_equal(mask, batch["token_ids"] != 0)
+        seen += mask.sum()
+    assert seen == sum(map(len, ids))
+    dataset, order = make_prediction_batches(rows, batch_size=8)
+    firsts = np.concatenate([batch["token_ids"][:, 0] for batch in dataset.as_numpy_iterator()])
+    assert firsts[order].tolist() == list(range(1, 201))
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ({"segment_ids": [[1]]}, "a dict of sequences should have token_ids"),
+        ({"token_ids": [[1]], "padding_mask": [[1]]}, "and no padding_mask, which is made here"),
+        ({"token_ids": [[1], [2]], "segment_ids": [[1], [2, 3]]}, "segment_ids should be as long"),
+    ],
+)
+def test_dicts_that_make_no_sense_are_refused(rows, message):
+    with pytest.raises(ValueError, match=message):
+        make_batches(rows)
