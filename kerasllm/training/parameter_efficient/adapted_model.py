@@ -110,8 +110,8 @@ class AdaptedModel(keras.Model):
         """Writes the method's part into the weights of the base, and takes the method off.
 
         Returns:
-            The base, which computes what this model did; bit for bit, as the sum is the same that
-            was made in every call. This model is of no use then.
+            The base, which computes what this model did: the sums are those that were made in every
+            call. This model is of no use then.
 
         Raises:
             ValueError: If the method's part is no change of weights.

@@ -2,26 +2,29 @@
 
 from keras import ops
 
+from kerasllm.ops.linear import linear
 
-def low_rank_product(inputs, kernel, left, right):
-    """`inputs @ (kernel + left @ right)`, with gradients for inputs, left and right only.
 
-    Forward the sum is made once and the product is one, as fast as without the update and with the
-    bits of the merged layer, in bfloat16 too. Backward the gradient of the sum, a product as large
-    as the forward one, is never made: those of the factors are `x' (g right')` and `(x left)' g`.
+def low_rank_product(inputs, kernel, left, right, bias=None):
+    """`inputs @ (kernel + left @ right) + bias`, with no gradient for the kernel.
+
+    Forward the sum is made once, in float32, and the product is one, as fast as without the update
+    and that of the merged layer. Backward the gradient of the sum, a product as large as the
+    forward one, is never made: those of the factors are `x' (g right')` and `(x left)' g`.
 
     Args:
         inputs: `(..., inputs)` in any float dtype.
         kernel: `(inputs, outputs)`, float32. Its gradient is zero.
         left: `(inputs, rank)`, float32.
         right: `(rank, outputs)`, float32.
+        bias: `(outputs,)` in the dtype of `inputs`, or None.
 
     Returns:
         `(..., outputs)` in the dtype of `inputs`.
     """
 
     @ops.custom_gradient
-    def product(inputs, kernel, left, right):
+    def product(inputs, kernel, left, right, *bias):
         effective = ops.cast(kernel + ops.matmul(left, right), inputs.dtype)
 
         def gradient(*arguments, upstream=None):
@@ -31,14 +34,15 @@ def low_rank_product(inputs, kernel, left, right):
             narrow_gradients = ops.matmul(gradients, ops.transpose(ops.cast(right, inputs.dtype)))
             narrow_rows = ops.matmul(rows, ops.cast(left, inputs.dtype))
             return (
-                ops.matmul(upstream, ops.transpose(effective)),
+                ops.reshape(ops.matmul(gradients, ops.transpose(effective)), ops.shape(inputs)),
                 ops.zeros_like(kernel),
                 ops.cast(ops.matmul(ops.transpose(rows), narrow_gradients), left.dtype),
                 ops.cast(ops.matmul(ops.transpose(narrow_rows), gradients), right.dtype),
+                *(ops.sum(gradients, axis=0) for _ in bias),
             )
 
-        return ops.matmul(inputs, effective), gradient
+        return linear(inputs, effective, *bias), gradient
 
     # Reshaped, variables are tensors: a gradient of one's own is not for variables.
-    matrices = (ops.reshape(matrix, matrix.shape) for matrix in (kernel, left, right))
-    return product(inputs, *matrices)
+    weights = [kernel, left, right, *([] if bias is None else [bias])]
+    return product(inputs, *(ops.reshape(weight, weight.shape) for weight in weights))

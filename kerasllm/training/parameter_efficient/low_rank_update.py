@@ -51,9 +51,9 @@ class LowRankUpdate(keras.layers.Layer):
         """`(rank, output_dim)`, float32."""
         raise NotImplementedError
 
-    def call(self, inputs):
+    def call(self, inputs, bias=None):
         kernel = ops.reshape(kernel_of(self.target), (self.input_dim, self.output_dim))
-        return low_rank_product(inputs, kernel, self.left(), self.right())
+        return low_rank_product(inputs, kernel, self.left(), self.right(), bias)
 
     def compute_output_shape(self, inputs_shape):
         return (*inputs_shape[:-1], self.output_dim)

@@ -73,13 +73,17 @@ def _contracted_axes(layer):
     return len(contracted)
 
 
+def _is_linear(layer):
+    return layer.bias is not None and layer.activation is keras.activations.linear
+
+
 def call_with_product(layer, product):
     """A `call` for the layer that leaves the product with the kernel to a function.
 
     Args:
         layer: A layer of one of the `KINDS`.
-        product: A function of `(..., inputs)` to `(..., outputs)`, which are those of
-            `matrix_shape`.
+        product: A function of `(..., inputs)`, and of a bias if one is to be added at once, to
+            `(..., outputs)`; the sizes are those of `matrix_shape`.
     """
     axes = _contracted_axes(layer)
     shape = kernel_of(layer).shape
@@ -92,6 +96,8 @@ def call_with_product(layer, product):
         return ops.reshape(products, (*leading, *shape[axes:]))
 
     def call(inputs, training=None):
+        if isinstance(layer, Dense) and _is_linear(layer):
+            return product(inputs, ops.convert_to_tensor(layer.bias))
         products = multiply(inputs)
         if isinstance(layer, GatedDense):
             return gelu(products, layer.bias, kind=kind_of(layer.activation), gated=True)
