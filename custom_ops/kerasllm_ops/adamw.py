@@ -18,6 +18,7 @@ def adamw(
     weight_decay=0.0,
     decays=None,
     global_clipnorm=0.0,
+    multipliers=None,
     name=None,
 ):
     """One step of Adam with decoupled weight decay over all parameters, in place.
@@ -27,6 +28,7 @@ def adamw(
     rounded by itself::
 
         gradient *= min(1, global_clipnorm / norm of all gradients)
+        learning_rate, alpha *= multiplier
         parameter -= parameter * weight_decay * learning_rate
         momentum += (gradient - momentum) * momentum_rate
         velocity += (gradient**2 - velocity) * velocity_rate
@@ -46,6 +48,8 @@ def adamw(
         weight_decay: A float, 0 for none.
         decays: List of bools, whether weight decay applies to each parameter. All by default.
         global_clipnorm: A float, 0 for no clipping.
+        multipliers: List of floats, what the learning rate of each parameter is multiplied by. 1
+            by default.
         name: The op's name.
 
     Raises:
@@ -65,6 +69,7 @@ def adamw(
         weight_decay=weight_decay,
         decays=[True] * len(parameters) if decays is None else decays,
         global_clipnorm=global_clipnorm,
+        multipliers=[] if multipliers is None else multipliers,
         name=name,
     )
 

@@ -13,6 +13,7 @@ from kerasllm.layers.layer_normalization import LayerNormalization
 from kerasllm.layers.linear_cross_entropy import LinearCrossEntropy
 from kerasllm.layers.lstm import LSTM
 from kerasllm.layers.multi_head_attention import MultiHeadAttention
+from kerasllm.layers.multi_sample_dropout import MultiSampleDropout
 from kerasllm.layers.pooling import MaskedMaxPooling1D, MaskedMeanPooling1D
 from kerasllm.layers.rms_normalization import RMSNormalization
 from kerasllm.layers.rotary_embedding import RotaryEmbedding
@@ -41,6 +42,7 @@ __all__ = [
     "MaskedMaxPooling1D",
     "MaskedMeanPooling1D",
     "MultiHeadAttention",
+    "MultiSampleDropout",
     "RMSNormalization",
     "RotaryEmbedding",
     "SinePositionEncoding",

@@ -18,6 +18,7 @@ def adamw(
     weight_decay=0.0,
     decays=None,
     global_clipnorm=0.0,
+    multipliers=None,
 ):
     """One step of Adam over all parameters of a model, in place.
 
@@ -38,8 +39,15 @@ def adamw(
         decays: List of bools, whether weight decay applies to each parameter. All by default.
         global_clipnorm: A float, what the norm of all gradients together is clipped to; 0 for no
             clipping.
+        multipliers: List of floats, what the learning rate of each parameter is multiplied by. 1
+            by default.
     """
-    settings = {"weight_decay": weight_decay, "decays": decays, "global_clipnorm": global_clipnorm}
+    settings = {
+        "weight_decay": weight_decay,
+        "decays": decays,
+        "global_clipnorm": global_clipnorm,
+        "multipliers": multipliers,
+    }
     if all(served_parameter(variable) for variable in parameters):
         from kerasllm_ops.adamw import adamw as fused
 
@@ -106,6 +114,7 @@ def composed_adamw(
     weight_decay=0.0,
     decays=None,
     global_clipnorm=0.0,
+    multipliers=None,
 ):
     """`adamw` in keras.ops, on tensors, in the dtype of each parameter.
 
@@ -114,6 +123,8 @@ def composed_adamw(
     """
     if decays is None:
         decays = [True] * len(parameters)
+    if multipliers is None:
+        multipliers = [1.0] * len(parameters)
     if global_clipnorm:
         squares = [ops.sum(ops.square(gradient)) for gradient in gradients]
         norm = ops.sqrt(ops.sum(ops.stack(squares)))
@@ -121,15 +132,14 @@ def composed_adamw(
         factor = global_clipnorm * ops.minimum(1 / norm, 1 / global_clipnorm) + (norm - norm)
         gradients = [gradient * factor for gradient in gradients]
     results = []
-    groups = zip(parameters, momentums, velocities, gradients, decays, strict=True)
-    for parameter, m, v, gradient, decay in groups:
+    groups = zip(parameters, momentums, velocities, gradients, decays, multipliers, strict=True)
+    for parameter, m, v, gradient, decay, multiplier in groups:
         dtype = parameter.dtype
-        alpha = corrected_learning_rate(learning_rate, step, beta_1, beta_2, dtype)
+        rate = ops.convert_to_tensor(learning_rate, dtype) * multiplier
+        alpha = corrected_learning_rate(learning_rate, step, beta_1, beta_2, dtype) * multiplier
         gradient = ops.cast(gradient, dtype)
         if weight_decay and decay:
-            parameter = parameter - parameter * weight_decay * ops.convert_to_tensor(
-                learning_rate, dtype
-            )
+            parameter = parameter - parameter * weight_decay * rate
         m = m + (gradient - m) * (1 - beta_1)
         v = v + (ops.square(gradient) - v) * (1 - beta_2)
         parameter = parameter - m * alpha / (ops.sqrt(v) + epsilon)

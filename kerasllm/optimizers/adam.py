@@ -10,9 +10,47 @@ class FusedStep:
 
     The op also does the weight decay and the clipping by the global norm, for which Keras has
     methods of their own; during a step of the op these leave variables and gradients alone.
+
+    Args:
+        learning_rate_multipliers: See `Adam`.
+        no_weight_decay: See `Adam`.
+        **kwargs: Those of the optimizer of Keras.
     """
 
     _fuses = False  # whether the step under way is the op's
+    _factor = 1.0  # of the learning rate, while Keras's own weight decay is at a variable
+
+    def __init__(self, *args, learning_rate_multipliers=None, no_weight_decay=None, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.learning_rate_multipliers = dict(learning_rate_multipliers or {})
+        for path, multiplier in self.learning_rate_multipliers.items():
+            if not multiplier >= 0:
+                raise ValueError(f"The multiplier of {path!r} is {multiplier}; expected 0 or more.")
+        self.no_weight_decay = list(no_weight_decay or [])
+        if self.no_weight_decay:
+            self.exclude_from_weight_decay(var_names=self.no_weight_decay)
+
+    def learning_rate_multiplier(self, variable):
+        """What the learning rate of a variable is multiplied by: that of the longest path in
+        `learning_rate_multipliers` that its own path begins with, else 1."""
+        if not self.learning_rate_multipliers:
+            return 1.0
+        if not hasattr(variable, "path"):  # TensorFlow's own, of a Keras variable
+            variable = self._trainable_variables[self._get_variable_index(variable)]
+        path = variable.path
+        while path not in self.learning_rate_multipliers:
+            path, separator, _ = path.rpartition("/")
+            if not separator:
+                return 1.0
+        return float(self.learning_rate_multipliers[path])
+
+    def get_config(self):
+        config = super().get_config()
+        if self.learning_rate_multipliers:
+            config["learning_rate_multipliers"] = self.learning_rate_multipliers
+        if self.no_weight_decay:
+            config["no_weight_decay"] = self.no_weight_decay
+        return config
 
     def _backend_apply_gradients(self, grads, trainable_variables):
         self._fuses = self._served(grads, trainable_variables)
@@ -27,8 +65,27 @@ class FusedStep:
         return super()._clip_gradients(grads)
 
     def _apply_weight_decay(self, variables):
-        if not self._fuses:
+        if self._fuses:
+            return
+        if not self.learning_rate_multipliers:
             super()._apply_weight_decay(variables)
+            return
+        try:
+            for variable in variables:
+                self._factor = self.learning_rate_multiplier(variable)
+                super()._apply_weight_decay([variable])
+        finally:
+            self._factor = 1.0
+
+    def _get_current_learning_rate(self):
+        rate = super()._get_current_learning_rate()
+        return rate if self._factor == 1 else rate * self._factor
+
+    def update_step(self, gradient, variable, learning_rate):
+        multiplier = self.learning_rate_multiplier(variable)
+        if multiplier != 1:
+            learning_rate = learning_rate * multiplier
+        super().update_step(gradient, variable, learning_rate)
 
     def _backend_update_step(self, grads, trainable_variables, learning_rate):
         if self._fuses:
@@ -65,6 +122,7 @@ class FusedStep:
             weight_decay,
             [bool(weight_decay) and self._use_weight_decay(variable) for variable in variables],
             self.global_clipnorm or 0.0,
+            [self.learning_rate_multiplier(variable) for variable in variables],
         )
 
 
@@ -83,12 +141,19 @@ class Adam(FusedStep, keras.optimizers.Adam):
 
     >>> model.compile(optimizer=kerasllm.optimizers.Adam(1e-3), loss="mse")
 
+    Two arguments are beyond Keras's; they are saved with the model.
+
     Args:
         learning_rate: A float, a schedule or a function without arguments. 0.001 by default.
         beta_1: A float, how much of the mean of gradients stays. 0.9 by default.
         beta_2: A float, how much of the mean of their squares stays. 0.999 by default.
         epsilon: A float, added to the root of the latter. 1e-7 by default.
         amsgrad: Whether to divide by the largest mean of squares so far.
+        learning_rate_multipliers: A dict from the begin of variables' paths, such as `"block_0"` or
+            `"block_0/attention"`, to what their learning rate, and with it their weight decay, is
+            multiplied by, 0 or more. The longest path that fits a variable holds.
+        no_weight_decay: A list of regular expressions; weight decay leaves alone the variables in
+            whose names one is found, such as `"bias"`.
         **kwargs: Every other argument of `keras.optimizers.Adam`.
     """
 
@@ -97,8 +162,7 @@ class Adam(FusedStep, keras.optimizers.Adam):
 class AdamW(FusedStep, keras.optimizers.AdamW):
     """`keras.optimizers.AdamW` with the step over all variables in one op.
 
-    See `kerasllm.optimizers.Adam`; here weight decay is on, and `exclude_from_weight_decay` names
-    variables that it leaves alone.
+    See `kerasllm.optimizers.Adam`; here weight decay is on.
 
     Args:
         learning_rate: A float, a schedule or a function without arguments. 0.001 by default.

@@ -1,5 +1,6 @@
 """What `model.fit` needs around it: callbacks, schedules, regularisers."""
 
+from kerasllm.training import fine_tune, parameter_efficient
 from kerasllm.training.ensemble import SoftVote, average_weights, soft_vote
 from kerasllm.training.keep_best import KeepBest
 from kerasllm.training.losses import SmoothedCrossentropy, SparseFocalCrossentropy
@@ -38,7 +39,9 @@ __all__ = [
     "WeightPenalty",
     "WordDropout",
     "average_weights",
+    "fine_tune",
     "open_run_folder",
+    "parameter_efficient",
     "regularize",
     "soft_vote",
 ]

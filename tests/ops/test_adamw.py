@@ -34,13 +34,15 @@ def reference(parameters, momentums, velocities, gradients, learning_rate, step,
         norm = np.sqrt(sum((g**2).sum() for g in gradients))
         gradients = [g * min(1, clipnorm / norm) for g in gradients]
     decays = settings.get("decays") or [True] * len(SHAPES)
-    for p, m, v, g, decay in zip(*exact, gradients, decays, strict=True):
+    multipliers = settings.get("multipliers") or [1.0] * len(SHAPES)
+    for p, m, v, g, decay, multiplier in zip(*exact, gradients, decays, multipliers, strict=True):
+        rate = learning_rate * multiplier
         if decay:
-            p *= 1 - settings.get("weight_decay", 0) * learning_rate
+            p *= 1 - settings.get("weight_decay", 0) * rate
         m[...] = 0.9 * m + 0.1 * g
         v[...] = 0.999 * v + 0.001 * g**2
         # Keras's epsilon is the one of the paper's section 2, scaled by the bias correction.
-        alpha = learning_rate * np.sqrt(1 - 0.999**step) / (1 - 0.9**step)
+        alpha = rate * np.sqrt(1 - 0.999**step) / (1 - 0.9**step)
         p -= alpha * m / (np.sqrt(v) + 1e-7)
     return exact
 
@@ -50,6 +52,7 @@ SETTINGS = [
     {"weight_decay": 0.01, "decays": [True, False, True, False, True, True]},
     {"global_clipnorm": 0.5, "weight_decay": 0.1},
     {"global_clipnorm": 1e6},
+    {"weight_decay": 0.1, "multipliers": [1.0, 0.5, 0.0, 0.25, 2.0, 0.1]},
 ]
 
 
@@ -118,6 +121,8 @@ def test_what_does_not_fit_is_refused_and_nothing_is_changed():
         adamw(groups[0], groups[0], groups[2], gradients, 0.1, 1)
     with pytest.raises(tf.errors.InvalidArgumentError, match="expected as many"):
         adamw(*groups, gradients, 0.1, 1, decays=[True])
+    with pytest.raises(tf.errors.InvalidArgumentError, match="2 multipliers for 6 parameters"):
+        adamw(*groups, gradients, 0.1, 1, multipliers=[1.0, 0.5])
     for variable, old in zip(groups[0], before, strict=True):
         np.testing.assert_array_equal(variable, old)
 

@@ -162,6 +162,49 @@ def test_variables_excluded_from_weight_decay():
     assert not np.array_equal(results[0][1], decayed[1])
 
 
+@pytest.mark.parametrize("kwargs", [{}, {"amsgrad": True}, {"gradient_accumulation_steps": 2}])
+@pytest.mark.parametrize("name", PAIRS)
+def test_multipliers_are_learning_rates_of_variables(name, kwargs):
+    """Each variable is where Keras's optimizer with the multiplied learning rate brings it."""
+    make, theirs = PAIRS[name]
+    kwargs = {**kwargs, "weight_decay": 0.1, "global_clipnorm": 1.0}
+    multipliers = {"kernel": 0.5, "bias": 0.0, "gai": 7.0}
+    found = train(make(0.01, learning_rate_multipliers=multipliers, **kwargs))
+    for index, rate in enumerate([0.005, 0.0, 0.01]):
+        expected = train(theirs(rate, **kwargs))[index]
+        np.testing.assert_allclose(found[index], expected, rtol=1e-5, atol=1e-7)
+    np.testing.assert_array_equal(found[1], np.array(make_variables()[1]))
+
+
+def test_the_longest_path_holds_and_whole_names_count():
+    optimizer = kerasllm.optimizers.AdamW(
+        learning_rate_multipliers={"block_1": 0.5, "block_1/attention": 0.25}
+    )
+
+    class Variable:
+        def __init__(self, path):
+            self.path = path
+
+    paths = {"block_1/norm/gamma": 0.5, "block_1/attention/query/bias": 0.25, "block_10/bias": 1.0}
+    for path, multiplier in {**paths, "block_1": 0.5, "bias": 1.0}.items():
+        assert optimizer.learning_rate_multiplier(Variable(path)) == multiplier
+    with pytest.raises(ValueError, match="multiplier of 'block_1' is -1"):
+        kerasllm.optimizers.Adam(learning_rate_multipliers={"block_1": -1})
+
+
+def test_multipliers_and_exclusions_are_in_the_config():
+    arguments = {"learning_rate_multipliers": {"kernel": 0.5}, "no_weight_decay": ["bias", "gain"]}
+    optimizer = kerasllm.optimizers.AdamW(0.1, weight_decay=0.5, **arguments)
+    serialized = keras.optimizers.serialize(optimizer)
+    again = keras.optimizers.deserialize(serialized)
+    assert {name: serialized["config"][name] for name in arguments} == arguments
+    plain = train(kerasllm.optimizers.AdamW(0.1, weight_decay=0.0))
+    for value, expected, free in zip(train(optimizer), train(again), plain, strict=True):
+        np.testing.assert_array_equal(value, expected)
+        if value.shape in ((30,), ()):
+            np.testing.assert_array_equal(value, free)
+
+
 @needs_native
 def test_a_variable_without_gradient_is_left_alone():
     variables = make_variables()

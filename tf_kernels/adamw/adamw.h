@@ -3,6 +3,7 @@
 // parameters of a model, the rounding of each operation that of keras.optimizers.AdamW:
 //
 //   gradient *= clipping by the global norm
+//   learning_rate, alpha *= the parameter's multiplier
 //   parameter -= parameter * weight_decay * learning_rate
 //   momentum += (gradient - momentum) * (1 - beta_1)
 //   velocity += (gradient^2 - velocity) * (1 - beta_2)
@@ -25,6 +26,7 @@ struct AdamwParameter {
   const float* gradient;              // or null, and then
   const bfloat16* gradient_bfloat16;  // this one
   bool decays;
+  float multiplier = 1.0f;  // of the learning rate
 };
 
 struct AdamwStep {

@@ -15,6 +15,7 @@ struct AdamwAttributes {
   int num_parameters;
   AdamwStep step;  // but learning_rate and alpha, which are inputs
   std::vector<bool> decays;
+  std::vector<float> multipliers;
   tensorflow::DataTypeVector gradient_types;
 
   // The index of the op's inputs: kind 0 is parameters, 1 momentums, 2 velocities, 3 gradients.
@@ -31,11 +32,15 @@ struct AdamwAttributes {
     TF_RETURN_IF_ERROR(context->GetAttr("weight_decay", &step.weight_decay));
     TF_RETURN_IF_ERROR(context->GetAttr("global_clipnorm", &step.global_clipnorm));
     TF_RETURN_IF_ERROR(context->GetAttr("decays", &decays));
+    TF_RETURN_IF_ERROR(context->GetAttr("multipliers", &multipliers));
     const size_t expected = static_cast<size_t>(num_parameters);
-    if (decays.size() != expected || gradient_types.size() != expected) {
+    if (multipliers.empty()) multipliers.assign(expected, 1.0f);
+    if (decays.size() != expected || gradient_types.size() != expected ||
+        multipliers.size() != expected) {
       return absl::InvalidArgumentError(
-          absl::StrCat("KerasllmAdamw: ", gradient_types.size(), " gradients and ", decays.size(),
-                       " values of decays for ", num_parameters, " parameters, expected as many"));
+          absl::StrCat("KerasllmAdamw: ", gradient_types.size(), " gradients, ", decays.size(),
+                       " values of decays and ", multipliers.size(), " multipliers for ",
+                       num_parameters, " parameters, expected as many"));
     }
     return absl::OkStatus();
   }

@@ -66,17 +66,19 @@ void update(const AdamwParameter& p, int64_t begin, int64_t end, const AdamwStep
             float factor) {
   const bool clips = step.global_clipnorm > 0.0f;
   const bool decays = p.decays && step.weight_decay != 0.0f;
+  const float learning_rate = step.learning_rate * p.multiplier;
+  const float alpha = step.alpha * p.multiplier;
   for (int64_t i = begin; i < end; i += kLanes) {
     const int64_t count = end - i;
     Vec gradient = gradient_at(p, i, count);
     if (clips) gradient *= factor;
     Vec parameter = load_first(p.parameter + i, count);
-    if (decays) parameter -= parameter * step.weight_decay * step.learning_rate;
+    if (decays) parameter -= parameter * step.weight_decay * learning_rate;
     Vec momentum = load_first(p.momentum + i, count);
     momentum += (gradient - momentum) * step.momentum_rate;
     Vec velocity = load_first(p.velocity + i, count);
     velocity += (gradient * gradient - velocity) * step.velocity_rate;
-    parameter -= momentum * step.alpha / (square_root(velocity) + step.epsilon);
+    parameter -= momentum * alpha / (square_root(velocity) + step.epsilon);
     store_first(p.new_momentum + i, momentum, count);
     store_first(p.new_velocity + i, velocity, count);
     store_first(p.new_parameter + i, parameter, count);

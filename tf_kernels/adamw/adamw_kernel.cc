@@ -120,6 +120,7 @@ class AdamwOp : public OpKernel {
       p.gradient = is_float ? data_of<float>(gradient) : nullptr;
       p.gradient_bfloat16 = is_float ? nullptr : data_of<tensorflow::bfloat16>(gradient);
       p.decays = attributes_.decays[i];
+      p.multiplier = attributes_.multipliers[i];
     }
     AdamwStep step = attributes_.step;
     step.learning_rate = context->input(attributes_.learning_rate_input()).scalar<float>()();

@@ -28,6 +28,7 @@ REGISTER_OP("KerasllmAdamw")
     .Attr("weight_decay: float = 0.0")
     .Attr("decays: list(bool) >= 1")
     .Attr("global_clipnorm: float = 0.0")
+    .Attr("multipliers: list(float) = []")
     .SetIsStateful()
     .SetShapeFn(adamw_shapes)
     .Doc(R"doc(
@@ -44,6 +45,7 @@ velocity_rate: 1 - beta_2.
 weight_decay: 0 for none.
 decays: Whether weight decay applies to each of the parameters.
 global_clipnorm: What the norm of all gradients together is clipped to; 0 for no clipping.
+multipliers: What learning_rate and alpha are multiplied by for each of the parameters; none for 1.
 )doc");
 
 }  // namespace kerasllm

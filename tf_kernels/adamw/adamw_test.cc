@@ -12,14 +12,14 @@ struct State {
 
 // One step in float64; `factor` is that of clipping.
 void reference_step(State* state, const Buffer<float>& gradients, const AdamwStep& step,
-                    bool decays, double factor) {
+                    bool decays, double multiplier, double factor) {
   for (size_t i = 0; i < state->parameter.size(); ++i) {
     double &p = state->parameter[i], &m = state->momentum[i], &v = state->velocity[i];
     const double g = gradients[static_cast<int64_t>(i)] * factor;
-    if (decays) p -= p * step.weight_decay * step.learning_rate;
+    if (decays) p -= p * step.weight_decay * step.learning_rate * multiplier;
     m += (g - m) * step.momentum_rate;
     v += (g * g - v) * step.velocity_rate;
-    p -= m * step.alpha / (std::sqrt(v) + step.epsilon);
+    p -= m * step.alpha * multiplier / (std::sqrt(v) + step.epsilon);
   }
 }
 
@@ -28,6 +28,8 @@ void reference_step(State* state, const Buffer<float>& gradients, const AdamwSte
 struct Result {
   std::vector<Buffer<float>> parameter, momentum, velocity;
 };
+
+float multiplier_of(size_t index) { return 1.0f / static_cast<float>(1 + index % 3); }
 
 void check(Isa isa, const std::vector<int64_t>& sizes, float weight_decay, float clipnorm,
            bool in_place) {
@@ -66,7 +68,7 @@ void check(Isa isa, const std::vector<int64_t>& sizes, float weight_decay, float
       parameters.push_back({sizes[i], old.parameter[i].get(), old.momentum[i].get(),
                             old.velocity[i].get(), target.parameter[i].get(),
                             target.momentum[i].get(), target.velocity[i].get(), gradients[i].get(),
-                            nullptr, i % 2 == 0});
+                            nullptr, i % 2 == 0, multiplier_of(i)});
     }
     Threads parallel(threads);
     adamw(parameters.data(), static_cast<int64_t>(sizes.size()), step, parallel);
@@ -74,7 +76,7 @@ void check(Isa isa, const std::vector<int64_t>& sizes, float weight_decay, float
     const double norm = std::sqrt(squares);
     const double factor = clipnorm > 0 && norm > clipnorm ? clipnorm / norm : 1.0;
     for (size_t i = 0; i < sizes.size(); ++i) {
-      reference_step(&states[i], gradients[i], step, i % 2 == 0, factor);
+      reference_step(&states[i], gradients[i], step, i % 2 == 0, multiplier_of(i), factor);
       const Result &found = results.back(), &first = results[0];
       expect(found.parameter[i].error(states[i].parameter) < 2e-6, text + " parameter");
       expect(found.momentum[i].error(states[i].momentum) < 1e-6, text + " momentum");

@@ -30,7 +30,8 @@ ffi::Error run(ffi::ThreadPool pool, float momentum_rate, float velocity_rate, f
                      xla_output<float>(out, 2 * count + i),
                      is_float ? xla_input<float>(in, 3 * count + i) : nullptr,
                      is_float ? nullptr : xla_input<bfloat16>(in, 3 * count + i),
-                     decays.begin()[i] != 0};
+                     decays.begin()[i] != 0,
+                     xla_input<float>(in, 4 * count + 2)[i]};
   }
   const AdamwStep step = {*xla_input<float>(in, 4 * count),
                           *xla_input<float>(in, 4 * count + 1),
@@ -86,6 +87,7 @@ class AdamwXlaOp : public XlaOpKernel {
     }
     operands.push_back(context->Input(attributes_.learning_rate_input()));
     operands.push_back(context->Input(attributes_.alpha_input()));
+    operands.push_back(xla::ConstantR1<float>(context->builder(), attributes_.multipliers));
     const AdamwStep& step = attributes_.step;
     const std::vector<int64_t> decays(attributes_.decays.begin(), attributes_.decays.end());
     const std::string text = XlaAttributes()

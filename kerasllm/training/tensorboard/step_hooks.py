@@ -63,17 +63,20 @@ def _hook(model, owner, name, wrap):
         )
     before, method = owner.__dict__.get(name), getattr(owner, name)
     wrapper = functools.wraps(method)(wrap(method))
-    setattr(owner, name, wrapper)
+    hooked = functools.wraps(method)(lambda *args, **kwargs: wrapper(*args, **kwargs))
+    setattr(owner, name, hooked)
     guard = _guard(model)
     model.make_train_function(force=True)
 
     def unhook():
+        nonlocal wrapper
+        wrapper = method
         guard.unhooks.remove(unhook)
         if not guard.unhooks:
             del model.make_train_function
-        if owner.__dict__.get(name) is not wrapper:
-            return  # something else has taken its place
-        if before is None:
+        if owner.__dict__.get(name) is not hooked:
+            pass  # another hook lies over this one, which now does nothing
+        elif before is None:
             delattr(owner, name)
         else:
             setattr(owner, name, before)  # another hook
