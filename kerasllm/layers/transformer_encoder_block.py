@@ -21,6 +21,8 @@ class TransformerEncoderBlock(TransformerBlock):
         inputs: `(batch, time, dim)`.
         mask: bool `(batch, time)`, false at padding, which no position attends to. By default the
             mask that the inputs carry, as those of an embedding with `mask_zero=True` do.
+        attention_mask: bool, broadcastable to `(batch, num_heads, time, time)`, true where a query
+            sees a key, such as within the documents of a packed row; instead of `mask`.
         causal: Whether a position attends only to itself and those before it. False by default.
         training: Whether dropout is on.
 
@@ -36,9 +38,15 @@ class TransformerEncoderBlock(TransformerBlock):
         self._build_feed_forward(dim)
         self.feed_forward_norm = self._normalization(dim, "feed_forward_norm")
 
-    def call(self, inputs, mask=None, causal=False, training=False):
+    def call(self, inputs, mask=None, attention_mask=None, causal=False, training=False):
         def attend(states):
-            return self.attention(states, context_mask=mask, causal=causal, training=training)
+            return self.attention(
+                states,
+                context_mask=mask,
+                attention_mask=attention_mask,
+                causal=causal,
+                training=training,
+            )
 
         branches = [(attend, self.attention_norm), (self._feed_forward, self.feed_forward_norm)]
         return self._run_branches(branches, inputs, training)

@@ -5,6 +5,7 @@ from keras import ops
 
 from kerasllm.layers import Dense, LayerNormalization, LinearCrossEntropy
 from kerasllm.models.bert_model import BertModel, bert_initializer, complete_inputs
+from kerasllm.models.packed_bert import packed_states
 from kerasllm.ops.gather_positions import gather_positions
 
 
@@ -42,6 +43,9 @@ class BertMaskedLM(BertModel, keras.Model):
             positions by default. Rows with fewer fill up with 0, labelled -100.
             `labels`: Integers `(batch, num_predictions)`, the tokens there, and -100 for what does
             not count; without `mask_positions` it is `(batch, time)`. Or none for logits.
+            `document_ids` and `position_ids`: Integers `(batch, time)`, for rows in which documents
+            follow each other without padding: the number of a token's document in its row, and the
+            token's position in it. A document is then seen as if it stood alone.
 
     Returns:
         Logits, `(batch, num_predictions, vocabulary_size)` in the compute dtype. With labels
@@ -81,7 +85,10 @@ class BertMaskedLM(BertModel, keras.Model):
         inputs = dict(inputs)
         positions = inputs.pop("mask_positions", None)
         labels = inputs.pop("labels", None)
-        states = self.backbone(inputs, training=training)["sequence_output"]
+        if inputs.get("document_ids") is None:
+            states = self.backbone(inputs, training=training)["sequence_output"]
+        else:
+            states = packed_states(self.backbone, inputs, training)
         if positions is not None:
             states = gather_positions(states, positions)
         states = self.transform_norm(self.transform_dense(states))

@@ -6,6 +6,7 @@ Nothing here knows a model or imports TensorFlow, so the same code serves traini
 from kerasllm.text.augmentation import BackTranslation, TextAugmenter
 from kerasllm.text.bpe_tokenizer import BPETokenizer
 from kerasllm.text.char_tokenizer import CharTokenizer
+from kerasllm.text.char_vocabulary_tokenizer import CharVocabularyTokenizer
 from kerasllm.text.cleaning import TextCleaner
 from kerasllm.text.jieba_tokenizer import JiebaTokenizer
 from kerasllm.text.pipeline import TextPipeline
@@ -20,6 +21,7 @@ __all__ = [
     "BPETokenizer",
     "BackTranslation",
     "CharTokenizer",
+    "CharVocabularyTokenizer",
     "JiebaTokenizer",
     "TextAugmenter",
     "TextCleaner",

@@ -1,0 +1,398 @@
+"""Training by a plan: guarded, with checkpoints, and resumed as if it had never stopped."""
+
+import concurrent.futures
+import contextlib
+import math
+import pathlib
+import signal
+import time
+
+from kerasllm.training.pretraining.checkpoints import Checkpoints
+from kerasllm.training.pretraining.guard import SpikeGuard
+from kerasllm.training.pretraining.log import Board, StepTable, format_count, format_time
+from kerasllm.training.pretraining.plan import TrainingPlan
+
+# A plan is revised when it would miss the end of the budget by more than this share of what is
+# left.
+_TOLERANCE = 0.02
+
+
+class TrainingStopped(Exception):
+    """A signal asked the training to end; its state is saved."""
+
+    def __init__(self, message, signal_number):
+        super().__init__(message)
+        self.signal_number = signal_number
+
+
+class Pretrainer:
+    """Trains a model by a `TrainingPlan`, whatever happens on the way.
+
+    All that a step does follows from its number, the seed and the variables: the rows of its batch,
+    its learning rate, dropout's masks. A checkpoint holds the variables of the model, its random
+    generators and the optimizer, and where the training was; so a training that was killed and goes
+    on has the losses of one that was not, bit by bit.
+
+    * Checkpoints are written by time, see `Checkpoints`. If the disk is full, that is said and
+      training goes on; the last ones stay.
+    * SIGTERM and SIGINT end the training after the group of steps under way, with a checkpoint and
+      `TrainingStopped`.
+    * A loss that is no number, or a spike (`SpikeGuard`), rewinds to the last checkpoint, from
+      which training goes on with half the learning rate and the rows after those that did harm.
+    * With `budget_seconds`, the plan's last step is moved at checkpoints to where the budget ends.
+
+    `steps.csv` in the folder has a row for each step; `tensorboard/` the same by scalars.
+
+    Args:
+        steps: A `CompiledSteps`.
+        make_batches: A function `(first_row, rows)` that gives the dict of arrays `(rows, ...)` of
+            the model's inputs, the same for the same row whatever the number of rows.
+        plan: The `TrainingPlan`; a checkpoint's own goes before it.
+        folder: The run's folder.
+        tokens_per_row: Tokens of a row.
+        steps_per_call: Steps of a group, which is one compiled call. 1 by default.
+        budget_seconds: Time for all steps together, those before a resume too; None keeps the plan.
+        checkpoint_seconds: Time between checkpoints. 60 by default.
+        report_seconds: Time between printed lines. 10 by default.
+        flops_per_token: Arithmetic of a token, see `training_flops_per_token`; None for no share.
+        peak_flops: What the machine can do in a second, see `measure_peak`.
+        bits_per_nat: What turns the loss into the bits by character that are printed; None for the
+            masked accuracy in their place.
+        validate: A function without arguments that gives the validation loss, called ten times.
+        max_rewinds: How often a training is rewound before it is given up. 3 by default.
+        say: What takes the printed lines. `print` by default.
+    """
+
+    def __init__(
+        self,
+        steps,
+        make_batches,
+        plan,
+        folder,
+        tokens_per_row,
+        steps_per_call=1,
+        budget_seconds=None,
+        checkpoint_seconds=60,
+        report_seconds=10,
+        flops_per_token=None,
+        peak_flops=None,
+        bits_per_nat=None,
+        validate=None,
+        max_rewinds=3,
+        say=print,
+    ):
+        folder = pathlib.Path(folder)
+        self.steps = steps
+        self.make_batches = make_batches
+        self.plan = plan
+        self.folder = folder
+        self.tokens_per_row = tokens_per_row
+        self.steps_per_call = steps_per_call
+        self.budget_seconds = budget_seconds
+        self.checkpoint_seconds = checkpoint_seconds
+        self.report_seconds = report_seconds
+        self.flops_per_token = flops_per_token
+        self.peak_flops = peak_flops
+        self.bits_per_nat = bits_per_nat
+        self.validate = validate
+        self.max_rewinds = max_rewinds
+        self.say = say
+
+        self.checkpoints = Checkpoints(folder / "checkpoints")
+        self.guard = SpikeGuard()
+        self.step = 0
+        self.seconds = 0.0  # of training, before the last resume
+        self.row_offset = 0
+        self.learning_rate_scale = 1.0
+        self.rewinds = 0
+        self.accuracy = 0.0  # the running mean
+        self.valid_loss = None
+
+    @property
+    def variables(self):
+        """All variables that a checkpoint holds."""
+        return [*self.steps.model.variables, *self.steps.optimizer.variables]
+
+    def run(self):
+        """Trains to the end of the plan, from the last checkpoint if there is one.
+
+        Returns:
+            A dict: `steps`, `tokens`, `seconds` (all of it, checkpoints and validation too),
+            `tokens_per_second` and `share_of_peak` (of these seconds), `loss` and `accuracy`
+            (running means), `overhead` (the share of the time, but for checkpoints and validation,
+            in which no step ran).
+
+        Raises:
+            TrainingStopped: On SIGTERM or SIGINT; the state is saved.
+            FloatingPointError: If the training went wrong more than `max_rewinds` times.
+            OSError: If the first or the last checkpoint cannot be written.
+        """
+        resumed = self._restore()
+        self._table = StepTable(self.folder / "steps.csv", self.step)
+        self._board = Board(self.folder / "tensorboard")
+        if resumed:
+            self.say(f"going on after step {self.step:,} of {self.plan.last_step:,}")
+        else:
+            self._save()
+        with (
+            _signals() as caught,
+            concurrent.futures.ThreadPoolExecutor(1) as self._executor,
+            contextlib.closing(self._board),
+        ):
+            self._begin()
+            while self.step < self.plan.last_step:
+                self._run_group()
+                now = time.perf_counter()
+                if caught:
+                    self._stop(caught[0])
+                if now - self._last_save > self.checkpoint_seconds:
+                    self._checkpoint()
+                if now - self._last_report > self.report_seconds:
+                    self._report()
+            self._report()
+        if self.step not in self.checkpoints.steps():
+            self._save()
+        return self._result()
+
+    def _begin(self):
+        self._started = self._last_save = self._last_report = time.perf_counter()
+        self._reported_step = self._first_step = self.step
+        self._called_seconds = self._aside_seconds = 0.0
+        self._prefetched = None
+        self._measured_from = None  # (seconds, row) since which a row's time is counted
+
+    def _elapsed(self):
+        return self.seconds + time.perf_counter() - self._started
+
+    # === One group of steps ===
+
+    def _run_group(self):
+        step, plan = self.step, self.plan
+        count = self._group(step)
+        batches = self._take_batches(step, count)
+        rates = [
+            self.learning_rate_scale * plan.learning_rate(number)
+            for number in range(step, step + count)
+        ]
+        self._prefetch(step + count)
+        begun = time.perf_counter()
+        losses, norms, accuracies = self.steps(batches, rates)
+        self._called_seconds += time.perf_counter() - begun
+        problem = self.guard.problem(losses.tolist(), norms.tolist())
+        if problem:
+            self._rewind(problem, step + count)
+            return
+        self.guard.take(losses.tolist(), norms.tolist())
+        share = max(1 - 0.98**count, count / self.guard.steps)
+        self.accuracy += share * (float(accuracies.mean()) - self.accuracy)
+        self._table.write(step, losses, norms, accuracies, rates)
+        self.step += count
+        self._latest_norm = norms[-1]
+        if self._measured_from is None:  # the first group compiles
+            self._measured_from = self._elapsed(), plan.rows_before(self.step)
+        if self.validate and int(10 * plan.progress(step)) < int(10 * plan.progress(self.step)):
+            self._report()
+            begun = time.perf_counter()
+            self.valid_loss = float(self.validate())
+            self._aside_seconds += time.perf_counter() - begun
+            self.say(f"  validation loss {self.valid_loss:.4f}")
+            self._board.write(self.step, valid_loss=self.valid_loss)
+
+    def _group(self, step):
+        return min(self.steps_per_call, self.plan.steps_alike(step))
+
+    def _make(self, step, count):
+        rows = self.plan.rows(step)
+        first = self.plan.rows_before(step) + self.row_offset
+        arrays = self.make_batches(first, count * rows)
+        return {
+            name: array.reshape(count, rows, *array.shape[1:]) for name, array in arrays.items()
+        }
+
+    def _prefetch(self, step):
+        """Makes the next group's batches while this one trains."""
+        count = self._group(step)
+        if count > 0:
+            future = self._executor.submit(self._make, step, count)
+            self._prefetched = (step, count, self.row_offset), future
+
+    def _take_batches(self, step, count):
+        prefetched, self._prefetched = self._prefetched, None
+        if prefetched and prefetched[0] == (step, count, self.row_offset):
+            return prefetched[1].result()
+        return self._make(step, count)
+
+    # === Checkpoints ===
+
+    def _save(self):
+        state = {
+            "plan": self.plan.to_dict(),
+            "steps_per_call": self.steps_per_call,
+            "seconds": self._elapsed() if hasattr(self, "_started") else self.seconds,
+            "row_offset": self.row_offset,
+            "learning_rate_scale": self.learning_rate_scale,
+            "rewinds": self.rewinds,
+            "accuracy": self.accuracy,
+            "guard": self.guard.to_dict(),
+        }
+        try:
+            self.checkpoints.save(self.step, self.variables, state)
+        except OSError as error:
+            steps = self.checkpoints.steps()
+            last = f"the last one, of step {steps[-1]:,}, is whole" if steps else "there is none"
+            reason = error.strerror or error
+            raise OSError(
+                f"The checkpoint of step {self.step:,} could not be written to"
+                f" {self.checkpoints.folder} ({reason}); {last}."
+            ) from error
+
+    def _restore(self):
+        found = self.checkpoints.restore(self.variables, self.say)
+        if found is None:
+            return False
+        self.step, state = found
+        self.plan = TrainingPlan(**state["plan"])
+        self.steps_per_call = state["steps_per_call"]
+        self.seconds = state["seconds"]
+        self.row_offset = state["row_offset"]
+        self.learning_rate_scale = state["learning_rate_scale"]
+        self.rewinds = state["rewinds"]
+        self.accuracy = state["accuracy"]
+        self.guard = SpikeGuard(**state["guard"])
+        return True
+
+    def _checkpoint(self):
+        begun = time.perf_counter()
+        self._revise()
+        try:
+            self._save()
+        except OSError as error:
+            self.say(f"warning: {error} Training goes on; free some space.")
+        self._aside_seconds += time.perf_counter() - begun
+        self._last_save = time.perf_counter()
+
+    def _stop(self, number):
+        self._save()
+        name = signal.Signals(number).name
+        raise TrainingStopped(
+            f"stopped by {name} after step {self.step:,} of {self.plan.last_step:,}; the "
+            "checkpoint is saved, --resume goes on from it",
+            number,
+        )
+
+    def _revise(self):
+        """Moves the last step to where the budget ends, if it would be missed."""
+        plan, step = self.plan, self.step
+        if self.budget_seconds is None or self._measured_from is None or step < plan.ramp[-1][0]:
+            return
+        since, row = self._measured_from
+        rows = plan.rows_before(step) - row
+        if rows <= 0:
+            return
+        left = self.budget_seconds - self._elapsed()
+        step_seconds = (self._elapsed() - since) / rows * plan.batch_size
+        projected = (plan.last_step - step) * step_seconds
+        if abs(projected - left) <= max(_TOLERANCE * left, 2 * step_seconds):
+            return
+        before = plan.last_step
+        plan.revise(step, step + max(self.steps_per_call, int(left / step_seconds)))
+        self.say(f"  {plan.last_step:,} steps in place of {before:,} end with the budget")
+
+    def _rewind(self, problem, end):
+        """Goes back to the last checkpoint, past the rows that did harm."""
+        failed, rewinds, scale = self.step, self.rewinds + 1, self.learning_rate_scale
+        if rewinds > self.max_rewinds:
+            raise FloatingPointError(
+                f"At step {failed:,} {problem}, after {self.max_rewinds} rewinds: training is given"
+                " up. Take a lower learning rate; the last checkpoint is that of step"
+                f" {self.checkpoints.steps()[-1]:,}."
+            )
+        seconds, offset = self.seconds, self.row_offset
+        self._restore()
+        self.seconds, self.rewinds = seconds, rewinds
+        self.row_offset = offset + self.plan.rows_before(end) - self.plan.rows_before(self.step)
+        self.learning_rate_scale = scale / 2
+        self._measured_from = None
+        self.say(
+            f"At step {failed:,} {problem}: rewound to step {self.step:,}, on with half the"
+            f" learning rate and other rows (rewind {rewinds} of {self.max_rewinds})."
+        )
+        self._table = StepTable(self.folder / "steps.csv", self.step)
+        self._reported_step = min(self._reported_step, self.step)
+        self._checkpoint()
+
+    # === What is told ===
+
+    def _report(self):
+        now = time.perf_counter()
+        steps, seconds = self.step - self._reported_step, now - self._last_report
+        if steps <= 0:
+            return
+        plan = self.plan
+        rows = plan.rows_before(self.step) - plan.rows_before(self._reported_step)
+        tokens_per_second = rows * self.tokens_per_row / seconds
+        self._last_report, self._reported_step = now, self.step
+        share = self._share_of_peak(tokens_per_second)
+        bits = None if self.bits_per_nat is None else self.guard.loss * self.bits_per_nat
+        done = plan.progress(self.step)
+        values = [f"step {self.step:,} of {plan.last_step:,}", f"loss {self.guard.loss:.4f}"]
+        if bits is not None:
+            values.append(f"{bits:.3f} bits per character")
+        else:
+            values.append(f"accuracy {self.accuracy:.3f}")
+        values.append(f"{format_count(tokens_per_second)} tokens/s")
+        if share is not None:
+            values.append(f"{share:.0%} of peak")
+        values.append(f"{format_time(self._time_left(tokens_per_second))} left")
+        self.say(f"{done:4.0%}  " + ", ".join(values))
+        self._board.write(
+            self.step,
+            loss=self.guard.loss,
+            bits_per_character=bits,
+            tokens_per_second=tokens_per_second,
+            share_of_peak=share,
+            learning_rate=self.learning_rate_scale * plan.learning_rate(self.step - 1),
+            gradient_norm=self._latest_norm,
+            accuracy=self.accuracy,
+        )
+
+    def _time_left(self, tokens_per_second):
+        rows = self.plan.rows_before(self.plan.last_step) - self.plan.rows_before(self.step)
+        return rows * self.tokens_per_row / tokens_per_second
+
+    def _share_of_peak(self, tokens_per_second):
+        if not self.flops_per_token or not self.peak_flops:
+            return None
+        return tokens_per_second * self.flops_per_token / self.peak_flops
+
+    def _result(self):
+        seconds = self._elapsed()
+        tokens = self.plan.rows_before(self.step) * self.tokens_per_row
+        tokens_per_second = tokens / seconds if tokens else math.nan
+        here = time.perf_counter() - self._started - self._aside_seconds
+        ran = self.step > self._first_step
+        return {
+            "steps": self.step,
+            "tokens": tokens,
+            "seconds": seconds,
+            "tokens_per_second": tokens_per_second,
+            "share_of_peak": self._share_of_peak(tokens_per_second),
+            "loss": self.guard.loss,
+            "accuracy": self.accuracy,
+            "overhead": 1 - self._called_seconds / here if ran else None,
+        }
+
+
+@contextlib.contextmanager
+def _signals():
+    """A list into which SIGTERM and SIGINT are put in place of ending the process."""
+    caught, before = [], {}
+    # Only the main thread may set handlers; elsewhere signals do what they did.
+    with contextlib.suppress(ValueError):
+        for number in (signal.SIGTERM, signal.SIGINT):
+            before[number] = signal.signal(number, lambda number, _: caught.append(number))
+    try:
+        yield caught
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,151 @@
+"""The recipe that pretrains language models, as a user runs it."""
+
+import csv
+import json
+import random
+import signal
+import subprocess
+import time
+
+import numpy as np
+import pytest
+from processes import PROJECT, start_python
+from recipe_helpers import load_recipe
+
+from kerasllm.models import CausalLM
+from kerasllm.text import CharVocabularyTokenizer
+
+RECIPE = PROJECT / "recipes" / "pretrain_lm.py"
+SHAPE = {"hidden-dim": 16, "num-layers": 1, "length": 32, "batch-size": 4, "learning-rate": 0.01}
+WORDS = ["明月", "春风", "江上", "故人", "何处", "千里", "白云", "归来"]
+
+
+@pytest.fixture(scope="module")
+def recipe():
+    return load_recipe(RECIPE)
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    """The arguments that name a corpus of 200 short poems and one of 20."""
+    folder, generator, arguments = tmp_path_factory.mktemp("corpus"), random.Random(0), []
+    for name, count in (("corpus", 200), ("valid", 20)):
+        poems = ["，".join(generator.choices(WORDS, k=4)) + "。" for _ in range(count)]
+        (folder / f"{name}.txt").write_text("\n".join(poems), encoding="utf-8")
+        arguments += [f"--{name}", str(folder / f"{name}.txt")]
+    return arguments
+
+
+@pytest.fixture(scope="module")
+def arguments(corpus):
+    shape = [part for name, value in SHAPE.items() for part in (f"--{name}", str(value))]
+    fixed = ["--steps", "48", "--dropout", "0.1", "--checkpoint-seconds", "0"]
+    return [*corpus, *shape, *fixed]
+
+
+@pytest.fixture(scope="module")
+def unbroken(recipe, arguments, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs") / "unbroken"
+    return folder, recipe.main([*arguments, "--output-dir", str(folder)])
+
+
+def rows_of(folder):
+    with open(folder / "steps.csv", encoding="utf-8", newline="") as file:
+        return list(csv.reader(file))
+
+
+def test_run_leaves_everything_it_promises(recipe, unbroken):
+    folder, metrics = unbroken
+    assert json.loads((folder / "metrics.json").read_text("utf-8")) == metrics
+    assert set(metrics["valid"]) >= {"nats_per_token", "nats_per_character", "perplexity"}
+    assert metrics["valid"]["nats_per_token"] < 2.3  # 20 characters, evenly: 3.0
+    for name in ("tokens_per_second", "share_of_peak", "seconds"):
+        assert metrics[name] > 0
+    assert metrics["steps"] == len(rows_of(folder)) - 1 == 48
+    for name in ("model.keras", "metrics.json", "steps.csv", "plan.json", "tensorboard/"):
+        assert (folder / name).exists() and name in recipe.__doc__
+    assert list((folder / "tensorboard").glob("events.out.tfevents.*"))
+
+
+def test_saved_model_and_tokenizer_go_together(recipe, unbroken):
+    import keras
+
+    folder, _ = unbroken
+    model = keras.saving.load_model(folder / "model.keras")
+    tokenizer = CharVocabularyTokenizer.load(folder)
+    assert isinstance(model, CausalLM) and model.vocabulary_size == len(tokenizer)
+    ids = [[tokenizer.end_id, *tokenizer.encode(["明"])[0]]]
+    best = int(np.argmax(np.asarray(model.logits(np.array(ids, np.int32)))[0, -1]))
+    assert tokenizer.decode([best]) == "月"
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_run_that_was_ended_goes_on_bit_by_bit(recipe, arguments, unbroken, tmp_path, number):
+    folder = tmp_path / "run"
+    command = [*arguments, "--output-dir", str(folder)]
+    process = start_python(RECIPE, *command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    try:
+        deadline = time.monotonic() + 240
+        while not list((folder / "checkpoints").glob("step_*[1-9]*.npz")):
+            assert process.poll() is None and time.monotonic() < deadline
+            time.sleep(0.002)
+    finally:
+        process.send_signal(number)
+        error = process.communicate()[1].decode()
+    assert not (folder / "metrics.json").exists()
+    if number == signal.SIGTERM:
+        assert process.returncode == 128 + number
+        assert "stopped by SIGTERM after step" in error and "--resume goes on from it" in error
+    metrics = recipe.main([*command, "--resume"])
+    expected, expected_metrics = unbroken
+    assert rows_of(folder) == rows_of(expected)
+    assert metrics["valid"] == expected_metrics["valid"]
+
+
+def test_resuming_a_finished_run_trains_no_more(recipe, arguments, unbroken, capsys):
+    folder, metrics = unbroken
+    before = (folder / "steps.csv").read_bytes()
+    again = recipe.main([*arguments, "--output-dir", str(folder), "--resume"])
+    assert again["valid"] == metrics["valid"]
+    assert (folder / "steps.csv").read_bytes() == before
+    assert "tokenised anew" not in capsys.readouterr().out
+    with pytest.raises(FileExistsError, match="holds an earlier run"):
+        recipe.main([*arguments, "--output-dir", str(folder)])
+    changed = [*arguments, "--seed", "5", "--output-dir", str(folder), "--resume"]
+    with pytest.raises(ValueError, match="seed was 0 and is 5"):
+        recipe.main(changed)
+
+
+def test_budget_is_kept_and_told(recipe, corpus, tmp_path, capsys):
+    begun = time.monotonic()
+    options = ["--budget", "12s", "--model", "lstm"]
+    options += ["--tokenizer", "bpe", "--vocabulary-size", "300"]
+    metrics = recipe.main([*corpus, *options, "--output-dir", str(tmp_path / "run")])
+    assert time.monotonic() - begun < 30
+    assert metrics["seconds"] < 13
+    output = capsys.readouterr().out
+    for words in ("tokens/s", "% of peak", "bits per character", " left", "ms a step"):
+        assert words in output
+    assert (tmp_path / "run" / "tokenizer.json").is_file()
+    per_character = metrics["valid"]["nats_per_character"]
+    assert per_character != metrics["valid"]["nats_per_token"]
+
+
+def test_corpus_of_one_line_trains(recipe, corpus, arguments, tmp_path):
+    (tmp_path / "line.txt").write_text("明月光", encoding="utf-8")
+    (tmp_path / "empty.txt").write_text("", encoding="utf-8")
+    few = ["--steps", "2", "--output-dir", str(tmp_path / "run")]
+    sources = ["--corpus", str(tmp_path / "line.txt"), str(tmp_path / "empty.txt")]
+    metrics = recipe.main([*arguments, *sources, *few])
+    assert metrics["valid"]["nats_per_token"] > 0 and metrics["valid"]["unknown_rate"] > 0.5
+
+
+def test_corpus_that_cannot_be_read_is_refused_in_a_sentence(recipe, arguments, tmp_path):
+    bad = tmp_path / "bad.txt"
+    bad.write_bytes("好的，没有问题\n".encode() + b"\xff\xfe\xfa\n")
+    for path, words in ((bad, "line 2"), (tmp_path / "none.txt", "does not exist")):
+        options = ["--corpus", str(path), "--output-dir", str(tmp_path / path.stem)]
+        with pytest.raises((ValueError, FileNotFoundError), match=words):
+            recipe.main([*arguments, *options])
+    with pytest.raises(ValueError, match="'soon' is no budget"):
+        recipe.main([*arguments[:4], "--budget", "soon", "--output-dir", str(tmp_path / "other")])

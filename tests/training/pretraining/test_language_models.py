@@ -1,0 +1,58 @@
+"""Which model a budget is spent on."""
+
+import numpy as np
+import pytest
+
+from kerasllm.data import TokenCache
+from kerasllm.training.pretraining.language_models import MODELS, choose_language_model
+
+
+def corpus(tokens, documents):
+    starts = np.linspace(0, tokens, documents + 1).astype(np.int64)
+    return TokenCache({"token_ids": None}, starts, documents, tokens, tokens, "", None)
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_more_time_gives_larger_models(model):
+    shapes = [
+        choose_language_model(model, 100, corpus(10**9, 10), flops)
+        for flops in (1e12, 1e14, 1e16, 1e18, 1e20)
+    ]
+    weights = [shape.weights() for shape in shapes]
+    assert weights == sorted(weights) and weights[-1] > 100 * weights[0]
+    rates = [shape.learning_rate for shape in shapes]
+    assert rates == sorted(rates, reverse=True)
+    batches = [shape.batch_size * shape.length for shape in shapes]
+    assert batches == sorted(batches)
+
+
+def test_dropout_grows_with_repetition():
+    rates = [
+        choose_language_model("modern", 100, corpus(tokens, 10), 1e14).dropout
+        for tokens in (10**8, 4 * 10**6, 10**6, 10**4)
+    ]
+    assert rates == sorted(rates) and rates[0] == 0 and rates[-1] > 0
+
+
+def test_rows_follow_documents():
+    short = choose_language_model("modern", 5000, corpus(400_000, 12_000), 1e14)
+    long = choose_language_model("modern", 5000, corpus(400_000, 1), 1e14)
+    assert short.length == 64 and long.length >= 128
+
+
+def test_what_is_given_is_taken():
+    given = {"hidden_dim": 320, "num_layers": 3, "length": 96, "batch_size": 7, "dropout": 0.25}
+    shape = choose_language_model("gpt", 100, corpus(10**6, 1), 1e14, learning_rate=None, **given)
+    assert {name: getattr(shape, name) for name in given} == given
+    with pytest.raises(ValueError, match="There is no model 'rnn'"):
+        choose_language_model("rnn", 100, corpus(10**6, 1), 1e14)
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_shape_counts_its_weights(model):
+    shape = choose_language_model(model, 50, corpus(10**6, 1), 1e12)
+    built = shape.build()
+    matrices = sum(int(np.prod(w.shape)) for w in built.trainable_weights if len(w.shape) > 1)
+    assert shape.weights() == pytest.approx(matrices, rel=0.15)
+    inside = shape.flops_per_token(built)
+    assert inside == pytest.approx(shape.flops_per_token(), rel=0.15)
