@@ -234,10 +234,12 @@ class NgramLM:
 
 
 def _discounts(counts):
-    """What is taken from counts of 0, 1, 2 and more (Chen and Goodman, equation 26)."""
+    """What is taken from counts of 0, 1, 2 and more (Chen and Goodman, equation 26); half of 1, 2
+    and 3 where the corpus is too small to tell."""
     ones, twos, threes, fours = (np.count_nonzero(counts == n) for n in (1, 2, 3, 4))
-    share = ones / (ones + 2 * twos) if ones else 0.0
-    pairs = ((1, ones, twos), (2, twos, threes), (3, threes, fours))
-    # Small corpora may lack a count: half of what is there is taken then.
-    found = [n - (n + 1) * share * more / these if these else n / 2 for n, these, more in pairs]
-    return np.array([0.0, *(min(max(d, 0.0), n) for n, d in enumerate(found, start=1))])
+    if not (ones and twos and threes and fours):
+        return np.array([0.0, 0.5, 1.0, 1.5])
+    share = ones / (ones + 2 * twos)
+    pairs = (1, ones, twos), (2, twos, threes), (3, threes, fours)
+    found = [(n, n - (n + 1) * share * more / these) for n, these, more in pairs]
+    return np.array([0.0, *(min(max(discount, 0.0), n) for n, discount in found)])

@@ -46,10 +46,12 @@ class Reference:
         self.discounts = {}
         for n, counts in self.counts.items():
             sizes = collections.Counter(counts.values())
+            if not all(sizes[i] for i in (1, 2, 3, 4)):
+                self.discounts[n] = [0, 0.5, 1, 1.5]
+                continue
             share = sizes[1] / (sizes[1] + 2 * sizes[2])
-            self.discounts[n] = [0] + [
-                i - (i + 1) * share * sizes[i + 1] / sizes[i] for i in (1, 2, 3)
-            ]
+            exact = [i - (i + 1) * share * sizes[i + 1] / sizes[i] for i in (1, 2, 3)]
+            self.discounts[n] = [0] + [min(max(d, 0), i) for i, d in enumerate(exact, 1)]
 
     def probability(self, token, history):
         history = tuple(history)[-(self.order - 1) :] if self.order > 1 else ()
