@@ -52,7 +52,7 @@ def make_torch(folder, dtype):
     return generate
 
 
-def make_keras_hub(ours, dtype):
+def make_keras_hub(ours, dtype, jit_compile):
     import keras_hub
 
     backbone = keras_hub.models.GPT2Backbone(
@@ -68,7 +68,7 @@ def make_keras_hub(ours, dtype):
     model = keras_hub.models.GPT2CausalLM(backbone, preprocessor=None)
     copy_to_keras_hub(ours, backbone)
     # Greedy, and no token ends a text.
-    model.compile(sampler="greedy")
+    model.compile(sampler="greedy", jit_compile=jit_compile)
 
     def generate(prompts):
         shape = (prompts.shape[0], PROMPT + NEW)
@@ -82,9 +82,8 @@ def make_keras_hub(ours, dtype):
 
 
 def copy_to_keras_hub(ours, backbone):
-    embedding = backbone.embeddings
-    embedding.token_embedding.embeddings.assign(ours.token_embedding.embeddings)
-    embedding.position_embedding.position_embeddings.assign(ours.position_embedding.embeddings)
+    backbone.token_embedding.embeddings.assign(ours.token_embedding.embeddings)
+    backbone.position_embedding.position_embeddings.assign(ours.position_embedding.embeddings)
     for block, theirs in zip(ours.blocks, backbone.transformer_layers, strict=True):
         attention, peer = block.attention, theirs._self_attention_layer
         pairs = [
@@ -138,7 +137,10 @@ def measure_dtype(dtype, quick, repeats):
         if len(weight.shape) == 2:
             weight.assign(weight * 3.0)
     rows = []
-    peers = {"keras-hub": make_keras_hub(ours, dtype)}
+    peers = {
+        f"keras-hub{' jit' * jit_compile}": make_keras_hub(ours, dtype, jit_compile)
+        for jit_compile in (False, True)
+    }
     with tempfile.TemporaryDirectory() as folder:
         ours.save_pretrained(folder)
         peers["transformers"] = make_torch(folder, dtype)

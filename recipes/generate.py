@@ -90,8 +90,6 @@ def generate(arguments):
     seed = arguments.seed
     if seed is None:
         seed = random.SystemRandom().randrange(2**31)
-        if arguments.temperature > 0:
-            print(f"--seed {seed}", file=sys.stderr)
     sampling = Sampling(
         arguments.temperature,
         arguments.top_k,
@@ -107,9 +105,11 @@ def generate(arguments):
         for piece in generator.stream(prompt, *options):
             print(piece, end="", flush=True)
         print()
-        return
-    for text in generator.generate(prompts, *options):
-        print(prompt + text)
+    else:
+        for text in generator.generate(prompts, *options):
+            print(prompt + text)
+    if arguments.seed is None and arguments.temperature > 0:
+        print(f"--seed {seed}", file=sys.stderr)
 
 
 def main(arguments=None):

@@ -50,9 +50,10 @@ def run(recipe, capsys, folder, *arguments):
 def test_a_seed_gives_the_same_text_again(recipe, folders, capsys, name):
     arguments = ["--prompt", "床前", "--max-tokens", "20", "--top-p", "0.9", "--seed"]
     status, text, errors = run(recipe, capsys, folders / name, *arguments, "1")
-    assert status == 0 and errors == "" and text.startswith("床前") and len(text) > 4
+    assert status == 0 and errors == "" and text.startswith("床前")
     assert run(recipe, capsys, folders / name, *arguments, "1", "--stream")[1] == text
-    assert run(recipe, capsys, folders / name, *arguments, "2")[1] != text
+    others = [run(recipe, capsys, folders / name, *arguments, seed)[1] for seed in "234"]
+    assert len({text, *others}) > 2
 
 
 def test_every_verse_has_its_form(recipe, folders, capsys):
