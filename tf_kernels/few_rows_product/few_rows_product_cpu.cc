@@ -15,6 +15,21 @@ constexpr int kUnroll = 4;    // rows or columns of the kernel at a time
 constexpr int64_t kMaxPieces = 8;
 constexpr int64_t kThreadWork = 1 << 15;  // elements of the kernel
 
+template <bool kValue>
+struct Whole {
+  static constexpr bool value = kValue;
+};
+// A whole vector, or the first `count` elements: a choice made while compiling, as the loops below
+// are too large for the compiler to make it.
+template <bool kWhole, class T>
+inline __attribute__((always_inline)) Vec load_some(const T* p, int64_t count) {
+  if constexpr (kWhole) {
+    return load(p);
+  } else {
+    return load_first(p, count);
+  }
+}
+
 // sums[r][j] += inputs[r][k] * kernel[k][j] for kDepth steps of k; a row of sums has room for
 // `width` columns, whole vectors.
 template <int kRows, int kDepth, class T>
@@ -27,10 +42,11 @@ inline __attribute__((always_inline)) void add_rows(const float* inputs, int64_t
 #pragma GCC unroll 4
     for (int k = 0; k < kDepth; ++k) values[r][k] = broadcast(inputs[r * depth + k]);
   }
-  for_each_vec(columns, [&](int64_t c, int64_t count) __attribute__((always_inline)) {
+  const auto add = [&](int64_t c, int64_t count, auto whole) __attribute__((always_inline)) {
     Vec rows[kDepth];
 #pragma GCC unroll 4
-    for (int k = 0; k < kDepth; ++k) rows[k] = load_first(kernel + k * columns + c, count);
+    for (int k = 0; k < kDepth; ++k)
+      rows[k] = load_some<decltype(whole)::value>(kernel + k * columns + c, count);
 #pragma GCC unroll 4
     for (int r = 0; r < kRows; ++r) {
       Vec sum = load(sums + r * width + c);
@@ -38,7 +54,10 @@ inline __attribute__((always_inline)) void add_rows(const float* inputs, int64_t
       for (int k = 0; k < kDepth; ++k) sum += values[r][k] * rows[k];
       store(sums + r * width + c, sum);
     }
-  });
+  };
+  int64_t c = 0;
+  for (; c + kLanes <= columns; c += kLanes) add(c, kLanes, Whole<true>());
+  if (c < columns) add(c, columns - c, Whole<false>());
 }
 
 template <int kDepth, class T>
@@ -74,17 +93,21 @@ inline __attribute__((always_inline)) void dot_products(const float* inputs, int
 #pragma GCC unroll 4
     for (int j = 0; j < kColumns; ++j) sums[r][j] = Vec{};
   }
-  for_each_vec(depth, [&](int64_t k, int64_t count) __attribute__((always_inline)) {
+  const auto add = [&](int64_t k, int64_t count, auto whole) __attribute__((always_inline)) {
     Vec columns[kColumns];
 #pragma GCC unroll 4
-    for (int j = 0; j < kColumns; ++j) columns[j] = load_first(kernel + j * depth + k, count);
+    for (int j = 0; j < kColumns; ++j)
+      columns[j] = load_some<decltype(whole)::value>(kernel + j * depth + k, count);
 #pragma GCC unroll 4
     for (int r = 0; r < kRows; ++r) {
       const Vec value = load(inputs + r * padded + k);  // zeros behind the row
 #pragma GCC unroll 4
       for (int j = 0; j < kColumns; ++j) sums[r][j] += value * columns[j];
     }
-  });
+  };
+  int64_t k = 0;
+  for (; k + kLanes <= depth; k += kLanes) add(k, kLanes, Whole<true>());
+  if (k < depth) add(k, depth - k, Whole<false>());
 #pragma GCC unroll 4
   for (int r = 0; r < kRows; ++r) {
 #pragma GCC unroll 4
