@@ -64,7 +64,8 @@ def _compiled(sampling):
         return choose
     import tensorflow as tf
 
-    return tf.function(choose, reduce_retracing=True)
+    # A trace for each shape: those of logits are known and few.
+    return tf.function(choose)
 
 
 def choose_tokens(logits, uniform, sampling, seen=None, allowed=None):

@@ -24,7 +24,7 @@ class TextGenerator:
     Args:
         model: A `CausalLM` or an `LSTMLM`.
         tokenizer: Has `encode`, of a list of str to a list of lists of ids, `decode`, of ids to a
-            str, and `end_id`: `BPETokenizer`, `CharVocabularyTokenizer` or your own.
+            str, `end_id` and a length: `BPETokenizer`, `CharVocabularyTokenizer` or your own.
         start_ids: Token ids before each prompt, such as the end token between documents for models
             that are trained with it. An empty prompt begins with the end token in any case.
         end_ids: Token ids that end a text; the tokenizer's by default.
@@ -67,8 +67,8 @@ class TextGenerator:
                 beam_search(self.model, ids, max_tokens, num_beams, self.end_ids)[0]
                 for ids in token_ids
             ]
-            return [self.tokenizer.decode(self._without_end(ids)) for ids in texts]
-        streams = [TextStream(self.tokenizer.decode, stop) for _ in prompts]
+            return [self._decode(self._without_end(ids)) for ids in texts]
+        streams = [TextStream(self._decode, stop) for _ in prompts]
         texts = [[] for _ in prompts]
         for tokens in self._steps(token_ids, sampling, max_tokens, constraint):
             for stream, text, token in zip(streams, texts, tokens, strict=True):
@@ -91,7 +91,7 @@ class TextGenerator:
         Yields:
             str, none of which ends within a character.
         """
-        stream = TextStream(self.tokenizer.decode, stop)
+        stream = TextStream(self._decode, stop)
         for tokens in self._steps(self._token_ids([prompt]), sampling, max_tokens, constraint):
             if tokens[0] in self.end_ids:
                 break
@@ -103,6 +103,11 @@ class TextGenerator:
         piece = stream.finish()
         if piece:
             yield piece
+
+    def _decode(self, ids):
+        # Some models have more ids than their tokenizer, up to a round number.
+        size = len(self.tokenizer)
+        return self.tokenizer.decode([token for token in ids if token < size])
 
     def _steps(self, token_ids, sampling, max_tokens, constraint):
         return generate_tokens(

@@ -282,10 +282,15 @@ class CausalLM(LanguageModel):
 
     def hidden_states(self, token_ids, segment_ids=None, training=False):
         time = ops.shape(token_ids)[1]
+        learned = self.position_embedding is not None
+        if learned and isinstance(time, int) and time > self.max_length:
+            raise ValueError(
+                f"A row has {time} tokens; {self.name} has {self.max_length} positions."
+            )
         position_ids = ops.broadcast_to(ops.arange(time, dtype="int32"), ops.shape(token_ids))
         mask = None
         if segment_ids is not None:
-            if self.position_embedding is not None:
+            if learned:
                 position_ids = _positions_within(segment_ids, position_ids, self.max_length)
             # (batch, 1, time, time): a query sees the keys of its document.
             mask = ops.equal(segment_ids[:, None, :, None], segment_ids[:, None, None, :])

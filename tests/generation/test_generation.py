@@ -124,6 +124,17 @@ def test_stream_is_generate_in_pieces():
     assert "".join(generator.stream("春眠", sampling, 40, stop=[stop])) == text[: text.index(stop)]
 
 
+def test_ids_beyond_the_tokenizer_give_no_text():
+    model = models.make_model("gpt", vocabulary_size=models.VOCABULARY + 5)
+    generator = TextGenerator(model, models.LetterTokenizer())
+
+    def beyond(row, tokens):
+        return [models.VOCABULARY + 1] if len(tokens) % 2 else [3]
+
+    text = models.LetterTokenizer.letters[3]
+    assert generator.generate(["春"], max_tokens=4, constraint=beyond) == [2 * text]
+
+
 def test_constraint_allows_what_it_names():
     model = models.make_model("gpt")
     allowed = [[3, 4], [7], None]
