@@ -20,6 +20,7 @@ BENCHMARKS = {
     "dense": "a dense layer's product, against tf.matmul",
     "embedding": "the embedding layer, forward and backward, against keras.layers.Embedding",
     "gelu": "bias and activation, against keras.activations.gelu and silu behind an addition",
+    "generation": "decoding with GPT-2's shape, against KerasHub and transformers",
     "jieba": "Chinese words, against jieba and rjieba",
     "layer_norm": "residual sum and normalisation, against keras.layers.LayerNormalization",
     "linear_cross_entropy": "a language model's last layer and its loss, against Dense and Keras's",

@@ -9,6 +9,7 @@ from kerasllm.models.causal_lm import CausalLM
 from kerasllm.models.causal_lm_presets import causal_lm_arguments
 from kerasllm.models.embedding_lstm import EmbeddingLSTMClassifier
 from kerasllm.models.lstm_lm import LSTMLM
+from kerasllm.models.ngram_lm import NgramLM
 from kerasllm.models.presets import make_classifier
 from kerasllm.models.pretrained import load_tokenizer
 from kerasllm.models.transformer_classifier import TransformerClassifier
@@ -23,6 +24,7 @@ __all__ = [
     "BertTokenClassifier",
     "CausalLM",
     "EmbeddingLSTMClassifier",
+    "NgramLM",
     "TransformerClassifier",
     "TransformerEncoderDecoder",
     "causal_lm_arguments",

@@ -1,0 +1,127 @@
+"""Goes on with a text by a language model.
+
+    python recipes/generate.py --model-dir runs/lm --prompt "To be, or" --stream
+    python recipes/generate.py --model-dir runs/tang --verse --num-texts 3 --seed 1
+    python recipes/generate.py --model-dir Qwen3-0.6B --prompt "床前明月光" --temperature 0
+
+The folder is one that recipes/pretrain_lm.py wrote (model.keras, its tokenizer, metrics.json), or a
+Hugging Face folder of GPT-2, Llama, Qwen2 or Qwen3. --verse keeps to the form of a quatrain: four
+lines of five or of seven characters, each closed by its mark. Without --seed every call gives
+another text, and the seed that gives it again is told on stderr.
+"""
+
+import argparse
+import os
+import pathlib
+import random
+import sys
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+from kerasllm.generation import Sampling, TextGenerator, VerseForm
+from kerasllm.models import CausalLM
+from kerasllm.models.loading import load_model
+from kerasllm.text import BPETokenizer, CharVocabularyTokenizer
+
+
+def parse_arguments(arguments=None):
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("--model-dir", required=True, help="folder of pretrain_lm.py or of Hugging Face")
+    add("--prompt", default="", help="what the text begins with")
+    add("--max-tokens", type=int, default=128, help="most new tokens")
+    add("--num-texts", type=int, default=1, help="number of texts")
+    add("--temperature", type=float, default=1.0, help="0 takes the likeliest token")
+    add("--top-k", type=int, default=0, help="only the k likeliest tokens")
+    add("--top-p", type=float, default=1.0, help="only the likeliest of together this probability")
+    add("--min-p", type=float, default=0.0, help="only tokens of this share of the likeliest")
+    add("--repetition-penalty", type=float, default=1.0, help="above 1: fewer repetitions")
+    add("--num-beams", type=int, default=1, help="above 1: beam search, without sampling")
+    add("--stop", nargs="*", default=[], help="strings that end the text")
+    add("--seed", type=int, help="gives the same text again")
+    add("--stream", action="store_true", help="print the text as it comes")
+    add("--verse", action="store_true", help="four lines of five or seven characters")
+    add("--dtype-policy", help="such as mixed_bfloat16; that of training by default")
+    return parser.parse_args(arguments)
+
+
+def load(folder, dtype_policy):
+    """The generator of a folder."""
+    folder = pathlib.Path(folder)
+    if not folder.is_dir():
+        raise FileNotFoundError(f"There is no folder {folder}.")
+    if not (folder / "model.keras").is_file():
+        if not (folder / "config.json").is_file():
+            raise FileNotFoundError(
+                f"{folder} holds no language model: neither model.keras nor config.json is there."
+            )
+        options = {"dtype": dtype_policy} if dtype_policy else {}
+        model = CausalLM.from_pretrained(folder, **options)
+        return TextGenerator(model, BPETokenizer.load(folder))
+    model = load_model(folder / "model.keras")
+    if dtype_policy:
+        weights = model.get_weights()
+        model = type(model).from_config({**model.get_config(), "dtype": dtype_policy})
+        model.set_weights(weights)
+    kind = CharVocabularyTokenizer if (folder / "char_tokenizer.json").is_file() else BPETokenizer
+    tokenizer = kind.load(folder)
+    if len(tokenizer) > model.vocabulary_size:
+        raise ValueError(
+            f"{folder}: the tokenizer has {len(tokenizer)} tokens, the model only "
+            f"{model.vocabulary_size}."
+        )
+    # In training every document begins with the end token.
+    return TextGenerator(model, tokenizer, start_ids=[tokenizer.end_id])
+
+
+def generate(arguments):
+    if arguments.max_tokens < 1 or arguments.num_texts < 1:
+        raise ValueError("--max-tokens and --num-texts should be 1 or more.")
+    generator = load(arguments.model_dir, arguments.dtype_policy)
+    prompt, prompts = arguments.prompt, [arguments.prompt] * arguments.num_texts
+    if arguments.num_beams > 1:
+        (text,) = generator.generate(
+            prompts[:1], max_tokens=arguments.max_tokens, num_beams=arguments.num_beams
+        )
+        print(prompt + text)
+        return
+    seed = arguments.seed
+    if seed is None:
+        seed = random.SystemRandom().randrange(2**31)
+        if arguments.temperature > 0:
+            print(f"--seed {seed}", file=sys.stderr)
+    sampling = Sampling(
+        arguments.temperature,
+        arguments.top_k,
+        arguments.top_p,
+        arguments.min_p,
+        arguments.repetition_penalty,
+        seed,
+    )
+    constraint = VerseForm(generator.tokenizer, prompt) if arguments.verse else None
+    options = (sampling, arguments.max_tokens, arguments.stop, constraint)
+    if arguments.stream and arguments.num_texts == 1:
+        print(prompt, end="", flush=True)
+        for piece in generator.stream(prompt, *options):
+            print(piece, end="", flush=True)
+        print()
+        return
+    for text in generator.generate(prompts, *options):
+        print(prompt + text)
+
+
+def main(arguments=None):
+    try:
+        generate(parse_arguments(arguments))
+    except (OSError, ValueError, TypeError, ImportError) as error:
+        print(f"generate.py: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
