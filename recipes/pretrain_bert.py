@@ -42,7 +42,8 @@ from kerasllm.data import (
 from kerasllm.data.corpus import DOCUMENTS
 from kerasllm.evaluation import evaluate_masked_language_model
 from kerasllm.files import atomic_write
-from kerasllm.models import BERT_PRESETS, BertBackbone, BertMaskedLM
+from kerasllm.models import BERT_PRESETS, BertBackbone, BertMaskedLM, load_tokenizer
+from kerasllm.models.pretrained import find_folder, read_config
 from kerasllm.text import TextCleaner, WordPieceTokenizer, train_wordpiece_vocabulary
 from kerasllm.training import open_run_folder
 from kerasllm.training.pretraining import (
@@ -84,7 +85,7 @@ def parse_arguments(arguments=None):
 def make_tokenizer(arguments, folder, corpus):
     """The tokenizer of the pretrained folder, of an earlier run, or one made for the corpus."""
     if arguments.pretrained:
-        return WordPieceTokenizer(os.path.join(arguments.pretrained, "vocab.txt"))
+        return load_tokenizer(arguments.pretrained)
     if arguments.vocabulary:
         return WordPieceTokenizer(arguments.vocabulary)
     path = folder / "vocab.txt"
@@ -104,7 +105,7 @@ def open_caches(arguments, folder):
     if arguments.valid:
         corpora["valid"] = Corpus(arguments.valid, **options)
     tokenizer = make_tokenizer(arguments, folder, corpora["train"])
-    encoder = MaskedLanguageModelEncoder(tokenizer, min(arguments.max_length, 512))
+    encoder = MaskedLanguageModelEncoder(tokenizer, arguments.max_length)
     caches = {}
     for part, corpus in corpora.items():
         cache = caches[part] = open_token_cache(folder / "cache" / part, corpus, encoder)
@@ -213,6 +214,10 @@ def main(arguments=None):
         arguments.output_dir, settings, arguments.resume, may_change=("checkpoint_seconds",)
     )
     run = PretrainingRun(folder, budget, arguments.steps, arguments.dtype_policy, arguments.seed)
+    if arguments.pretrained:
+        config = read_config(find_folder(arguments.pretrained))
+        known = config.get("max_position_embeddings", arguments.max_length)
+        arguments.max_length = min(arguments.max_length, known)
     tokenizer, caches = open_caches(arguments, folder)
     model, metrics = train_model(arguments, run, tokenizer, caches)
     model.save_pretrained(folder, tokenizer)

@@ -97,7 +97,8 @@ def test_broken_run_goes_on_bit_by_bit(recipe, arguments, unbroken, tmp_path, mo
 
 def test_pretrained_model_goes_on_with_another_corpus(recipe, unbroken, tmp_path, capsys):
     folder, _ = unbroken
-    text = "酒店的房间很干净。\n酒店的房间很干净。\n服务员态度好"
+    # The second document is longer than the 64 positions that the model has.
+    text = "酒店的房间很干净。\n酒店的房间很干净。\n" + "服务员态度好，" * 20
     (tmp_path / "domain.txt").write_text(text, encoding="utf-8")
     options = ["--pretrained", str(folder), "--corpus", str(tmp_path / "domain.txt")]
     options += ["--steps", "2", "--length", "64", "--output-dir", str(tmp_path / "run")]

@@ -149,3 +149,23 @@ def test_corpus_that_cannot_be_read_is_refused_in_a_sentence(recipe, arguments, 
             recipe.main([*arguments, *options])
     with pytest.raises(ValueError, match="'soon' is no budget"):
         recipe.main([*arguments[:4], "--budget", "soon", "--output-dir", str(tmp_path / "other")])
+
+
+def test_models_are_compared_with_the_floor_of_ngrams(unbroken, arguments, tmp_path, capsys):
+    folder, metrics = unbroken
+    evaluate = load_recipe(PROJECT / "recipes" / "evaluate_lm.py")
+    files = [
+        "--corpus",
+        arguments[1],
+        "--input",
+        arguments[3],
+        "--output",
+        str(tmp_path / "t.json"),
+    ]
+    reports = evaluate.main(["--model-dir", str(folder), *files])
+    assert list(reports) == ["3-grams", str(folder)]
+    assert reports[str(folder)]["nats_per_token"] == metrics["valid"]["nats_per_token"]
+    # Within a word the next character is sure; between words there are eight.
+    assert 0.5 < reports["3-grams"]["nats_per_token"] < 1.2
+    assert json.loads((tmp_path / "t.json").read_text("utf-8")) == reports
+    assert "| 3-grams |" in capsys.readouterr().out
