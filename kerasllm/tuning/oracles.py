@@ -86,6 +86,7 @@ class RecordedOracle:
                     break
                 self._adopt(trial, known)
             self._begin(trial)
+            self.report(f"trial {trial.trial_id} begins: {self._differences(values)}")
             left = self.budget.left() - self.reserve()
             order = {"values": values, "seconds": None if math.isinf(left) else max(0.0, left)}
             return message(trial, ORDER, order)
@@ -207,6 +208,19 @@ class RecordedOracle:
         record["attempts"][-1][1:] = [self._event(), "done" if done else "failed", reason]
         self.records.write(record)
         self.report(describe(record, self.records.done(), self.budget.left()))
+
+    def _differences(self, values):
+        """What a trial has that the default values have not."""
+        defaults = {hp.name: hp.default for hp in self.hyperparameters.space}
+        own = {name: value for name, value in values.items() if not name.startswith("tuner/")}
+        found = [
+            f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}"
+            for name, value in own.items()
+            if value != defaults[name]
+        ]
+        epochs = values.get("tuner/epochs")
+        text = ", ".join(found) or "the default values"
+        return f"{text}; {epochs} epochs" if epochs else text
 
     def _adopt(self, trial, known):
         """Ends a trial with the result of a record that was not played."""

@@ -125,8 +125,7 @@ def test_search_killed_in_a_trial_ends_like_the_unbroken_one(finished, arguments
     command = [*arguments, "--output-dir", str(folder)]
     process = start_python(SEARCH, *command, stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT)
     try:
-        second = folder / "trials" / "trial_0001" / "record.json"
-        wait_for(second.is_file, process)
+        wait_for((folder / "tensorboard" / "0001").is_dir, process)  # it is being trained
     finally:
         process.send_signal(signal.SIGKILL)
         process.wait()
