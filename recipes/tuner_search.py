@@ -157,11 +157,11 @@ def main(arguments=None):
         folder,
         hypermodel,
         arguments.algorithm,
-        arguments.max_trials,
-        arguments.budget,
-        arguments.seed,
-        arguments.keep,
-        arguments.confirm,
+        max_trials=arguments.max_trials,
+        budget_seconds=arguments.budget,
+        seed=arguments.seed,
+        keep=arguments.keep,
+        confirm=arguments.confirm,
     )
     search.run(
         [sys.executable, os.path.abspath(__file__), *command],
