@@ -74,12 +74,13 @@ class RecordedOracle:
                     self.stop_reason = self.stop_reason or self._reason_to_stop()
                     if self.stop_reason:
                         self.tuner_ids.discard(tuner_id)
-                        return Trial(self.hyperparameters.copy(), "-", TrialStatus.STOPPED)
+                        bare = keras_tuner.HyperParameters()
+                        return Trial(bare, "-", TrialStatus.STOPPED)
                 trial = super().create_trial(tuner_id)
                 if trial.status == TrialStatus.STOPPED and not self.ongoing_trials:
                     self.stop_reason = "there is no other combination"
                 if trial.status != TrialStatus.RUNNING:
-                    return trial
+                    return message(trial)
                 values = trial.hyperparameters.values
                 known = self._known.pop(values_key(values), None)
                 if known is None:
