@@ -1,6 +1,6 @@
 """An epoch with the TensorBoard callback against one without: what watching a training costs.
 
-The classifier Embedding - bidirectional LSTM - dense, 40 steps an epoch, no validation. `keras` is
+The classifier Embedding - bidirectional LSTM - dense, 20 steps an epoch, no validation. `keras` is
 Keras's own callback; `search` is what a trial of a search logs, `default_parts` what the callback
 logs when it is told nothing, the others add to that.
 """
@@ -16,7 +16,7 @@ from kerasllm.models import EmbeddingLSTMClassifier
 from kerasllm.training import TensorBoard
 from kerasllm.training.tensorboard import HParams, Throughput, default_parts
 
-VOCABULARY, BATCH, TIME, WIDTH, STEPS = 10_000, 64, 64, 128, 40
+VOCABULARY, BATCH, TIME, WIDTH, STEPS = 10_000, 64, 64, 128, 20
 PLAIN = "plain"
 
 # name -> a function of a folder to the callback
@@ -67,7 +67,7 @@ def run(quick=False):
         trainings = {
             name: Epochs(make(f"{folder}/{name}"), data) for name, make in VARIANTS.items()
         }
-        times = measure.interleave(trainings, repeats=3 if quick else 9, warmup=2)
+        times = measure.interleave(trainings, repeats=3 if quick else 7, warmup=2)
         for training in trainings.values():
             training.callbacks.on_train_end()
         check_equality(trainings)
