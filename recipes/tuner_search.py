@@ -85,7 +85,7 @@ def parse_arguments(arguments=None):
     add("--max-trials", type=positive, help="at most (default: 20 without --budget)")
     add("--budget", type=duration, help="time of the search, such as 90s, 30m or 1h30m")
     add("--space", help="JSON file: what may vary, in the place of the model's own ranges")
-    add("--epochs", type=positive, help="of a trial, at most (default: 3 to 10 by the rows)")
+    add("--epochs", type=positive, help="of a trial, at most (default: 2 to 10 by the rows)")
     add("--patience", type=positive, default=3, help="epochs without improvement (default: 3)")
     add("--max-length", type=positive, default=256, help="tokens; the rest is cut (default: 256)")
     add("--workers", type=positive, default=1, help="processes on this machine (default: 1)")
@@ -157,11 +157,11 @@ def main(arguments=None):
         folder,
         hypermodel,
         arguments.algorithm,
-        arguments.max_trials,
-        arguments.budget,
-        arguments.seed,
-        arguments.keep,
-        arguments.confirm,
+        max_trials=arguments.max_trials,
+        budget_seconds=arguments.budget,
+        seed=arguments.seed,
+        keep=arguments.keep,
+        confirm=arguments.confirm,
     )
     search.run(
         [sys.executable, os.path.abspath(__file__), *command],

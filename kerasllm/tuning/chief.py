@@ -153,6 +153,8 @@ def serve(oracle, address, workers=None, lease_seconds=LEASE_SECONDS, report=pri
             if workers:
                 _mourn(oracle, workers, address, report)
             _end_leases(oracle, lease_seconds, report)
+            if oracle.budget.left() <= 0 and not oracle.ongoing_trials:
+                oracle.stop_reason = oracle.stop_reason or "the time is over"
         report(f"the search ends: {oracle.stop_reason}")
         _farewell(oracle, workers)
     finally:

@@ -74,18 +74,20 @@ class RecordedOracle:
                     self.stop_reason = self.stop_reason or self._reason_to_stop()
                     if self.stop_reason:
                         self.tuner_ids.discard(tuner_id)
-                        return Trial(self.hyperparameters.copy(), "-", TrialStatus.STOPPED)
+                        bare = keras_tuner.HyperParameters()
+                        return Trial(bare, "-", TrialStatus.STOPPED)
                 trial = super().create_trial(tuner_id)
                 if trial.status == TrialStatus.STOPPED and not self.ongoing_trials:
                     self.stop_reason = "there is no other combination"
                 if trial.status != TrialStatus.RUNNING:
-                    return trial
+                    return message(trial)
                 values = trial.hyperparameters.values
                 known = self._known.pop(values_key(values), None)
                 if known is None:
                     break
                 self._adopt(trial, known)
             self._begin(trial)
+            self.report(f"trial {trial.trial_id} begins: {self._differences(values)}")
             left = self.budget.left() - self.reserve()
             order = {"values": values, "seconds": None if math.isinf(left) else max(0.0, left)}
             return message(trial, ORDER, order)
@@ -207,6 +209,19 @@ class RecordedOracle:
         record["attempts"][-1][1:] = [self._event(), "done" if done else "failed", reason]
         self.records.write(record)
         self.report(describe(record, self.records.done(), self.budget.left()))
+
+    def _differences(self, values):
+        """What a trial has that the default values have not."""
+        defaults = {hp.name: hp.default for hp in self.hyperparameters.space}
+        own = {name: value for name, value in values.items() if not name.startswith("tuner/")}
+        found = [
+            f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}"
+            for name, value in own.items()
+            if value != defaults[name]
+        ]
+        epochs = values.get("tuner/epochs")
+        text = ", ".join(found) or "the default values"
+        return f"{text}; {epochs} epochs" if epochs else text
 
     def _adopt(self, trial, known):
         """Ends a trial with the result of a record that was not played."""

@@ -17,7 +17,7 @@ from kerasllm.tuning.trainings import (
     repeat_trial,
     retrained_classifier,
 )
-from kerasllm.tuning.tuner import SearchTuner
+from kerasllm.tuning.tuner import SearchTuner, disk_is_full, full_disk
 
 BEST_MODEL = "best_model"
 FINALISTS = 3
@@ -100,6 +100,14 @@ class Search:
             ValueError: If no trial ended well.
             OSError: If the disk is full.
         """
+        try:
+            return self._run(worker_command, workers, address)
+        except Exception as error:
+            if disk_is_full(error):
+                raise full_disk(self.folder) from error
+            raise
+
+    def _run(self, worker_command, workers, address):
         if address is not None:
             self.report(f"the chief listens at {address[0]}:{address[1]}")
             serve(self.oracle, address, report=self.report)

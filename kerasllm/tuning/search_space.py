@@ -70,9 +70,9 @@ OPTIMIZATION = {
     "epochs_share": Choice((0.3, 0.5, 1.0), 1.0),
 }
 
-# For each preset of kerasllm.models.presets. A name that the model's class has as an argument is
-# given to it. The default of all is the preset as chinese_text_classification.py trains it. A grid
-# varies the last ones first.
+# For each preset of kerasllm.models.presets; a new one takes an entry here. A name that the model's
+# class has as an argument is given to it. The default of all is the preset as
+# chinese_text_classification.py trains it. A grid varies the last ones first.
 SEARCH_SPACES = {
     "embedding_lstm": {
         **TEXT,
@@ -191,20 +191,12 @@ class SearchSpace:
                 f"The values of {name} are {values}; expected one or more, all different, all "
                 "numbers, all texts, or all true or false."
             )
-        if isinstance(before, Range):
-            values = [float(value) for value in values] if kinds == {float} else values
-        allowed = None if before is None else before
-        expected = (
-            {_kind(value) for value in allowed.values}
-            if isinstance(allowed, Choice)
-            else ({float} if isinstance(allowed, Range) else kinds)
-        )
-        if kinds != expected:
+        if before is not None and kinds != _kinds(before):
             raise ValueError(f"{name} is set to {values}; expected values like {_shown(before)}.")
-        fixed = str in kinds and name not in self._arguments
-        if fixed and not set(values) <= set(SEARCH_SPACES[self.name][name].values):
+        named = kinds == {str} and name not in self._arguments
+        if named and not set(values) <= set(SEARCH_SPACES[self.name][name].values):
             raise ValueError(f"{name} is set to {values}; expected some of {_shown(before)}.")
-        if any(type(value) is float for value in values):
+        if isinstance(before, Range) or any(type(value) is float for value in values):
             values = [float(value) for value in values]
         return Choice(tuple(values), getattr(before, "default", None), when)
 
@@ -246,6 +238,10 @@ def _kind(value):
     if isinstance(value, (bool, str)):
         return type(value)
     return float if isinstance(value, (int, float)) and math.isfinite(value) else None
+
+
+def _kinds(dimension):
+    return {float} if isinstance(dimension, Range) else {_kind(one) for one in dimension.values}
 
 
 def _shown(dimension):

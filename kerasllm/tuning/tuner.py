@@ -5,6 +5,7 @@ import errno
 import gc
 import hashlib
 import json
+import os
 import pathlib
 import shutil
 import sys
@@ -77,11 +78,7 @@ class SearchTuner(keras_tuner.Tuner):
             return self.run_trial(trial)
         except Exception as error:  # whatever it is, the next trial may do better
             if disk_is_full(error):
-                raise OSError(
-                    errno.ENOSPC,
-                    "The disk is full. What was found is kept; make room, and go on with --resume",
-                    str(self.folder),
-                ) from error
+                raise full_disk(self.folder) from error
             text = "".join(traceback.format_exception(error))
             (pathlib.Path(self.get_trial_dir(trial.trial_id)) / "error.txt").write_text(text)
             return {"reason": f"{type(error).__name__}: {error}"}
@@ -135,8 +132,6 @@ class Heart:
         self._stopped.set()
 
     def _beat(self):
-        import os
-
         import grpc
         from keras_tuner.src import protos
 
@@ -189,6 +184,12 @@ def give_memory_back():
         ctypes.CDLL("libc.so.6").malloc_trim(0)
     except (OSError, AttributeError):  # another C library
         pass
+
+
+def full_disk(folder):
+    """The error that says what to do about a disk on which a search found no more room."""
+    reason = "The disk is full. What was found is kept; make room, and go on with --resume"
+    return OSError(errno.ENOSPC, reason, str(folder))
 
 
 def disk_is_full(error):

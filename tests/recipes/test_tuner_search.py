@@ -16,7 +16,7 @@ from processes import PROJECT, start_python
 from recipe_helpers import load_recipe, make_rows
 
 from kerasllm import TextClassifier
-from kerasllm.tuning.records import CHECKPOINT
+from kerasllm.tuning.records import CHECKPOINT, TrialRecords
 
 SEARCH = PROJECT / "recipes" / "tuner_search.py"
 OUTPUTS = {"best.json", "best_model", "settings.json", "tensorboard", "trials", "trials.csv"}
@@ -125,8 +125,7 @@ def test_search_killed_in_a_trial_ends_like_the_unbroken_one(finished, arguments
     command = [*arguments, "--output-dir", str(folder)]
     process = start_python(SEARCH, *command, stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT)
     try:
-        second = folder / "trials" / "trial_0001" / "record.json"
-        wait_for(second.is_file, process)
+        wait_for((folder / "tensorboard" / "0001").is_dir, process)  # it is being trained
     finally:
         process.send_signal(signal.SIGKILL)
         process.wait()
@@ -166,10 +165,11 @@ def test_a_full_disk_ends_the_search_in_a_sentence(arguments, search, tmp_path, 
     def full(self, *args, **options):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(keras.Model, "save_weights", full)
-    with pytest.raises(OSError, match=r"The disk is full\. What was found is kept; make room"):
-        search.main(command)
-    monkeypatch.undo()
+    for owner, name in ((keras.Model, "save_weights"), (TrialRecords, "write_table")):
+        with monkeypatch.context() as patch:
+            patch.setattr(owner, name, full)
+            with pytest.raises(OSError, match=r"disk is full\. What was found is kept; make room"):
+                search.main([*command, "--resume"])
     search.main([*command, "--resume"])
     assert [row["status"] for row in read_trials(tmp_path)] == ["done"] * 2
 

@@ -114,7 +114,8 @@ def test_a_failed_trial_is_recorded_and_tried_once_more(tmp_path):
     statuses = [record["status"] for record in records.all.values()]
     assert statuses == ["done", "done", "failed", "done"]
     assert [attempt[2] for attempt in records.all["0002"]["attempts"]] == ["failed", "failed"]
-    assert "failed, tried once more: ValueError: no luck; best" in lines[1]
+    assert lines[0] == "trial 0000 begins: the default values"
+    assert "failed, tried once more: ValueError: no luck; best" in lines[3]
     with open(tmp_path / "trials.csv", encoding="utf-8-sig", newline="") as file:
         rows = list(csv.DictReader(file))
     assert rows[2]["reason"] == "ValueError: no luck\nand more" and rows[2]["attempts"] == "2"
