@@ -23,6 +23,7 @@ BENCHMARKS = {
     "linear_cross_entropy": "a language model's last layer and its loss, against Dense and Keras's",
     "lstm": "the LSTM layer and the classifier around it, against keras.layers.LSTM",
     "regularizers": "a train step with each regulariser, against the plain one",
+    "serving": "recipes/serve_text_model.py under load: sentences a second and latencies",
     "transformer": "the transformer classifier, against the same of stock Keras layers",
     "wordpiece": "BERT's tokenisation, against tokenizers and tensorflow-text",
 }

@@ -12,6 +12,7 @@ the same command and --resume. The output folder then holds
     learning_curves.png
     errors.csv              what the model gets wrong, the surest mistakes first
     tensorboard/            tensorboard --logdir FOLDER/tensorboard
+    saved_model/            with --export: takes raw texts; for recipes/serve_text_model.py
 """
 
 import argparse
@@ -32,6 +33,7 @@ from kerasllm.evaluation import (
     plot_learning_curves,
     require_matplotlib,
 )
+from kerasllm.export import require_native_library
 from kerasllm.metrics import MacroF1
 from kerasllm.models.presets import (
     CLASSIFIER_PRESETS,
@@ -54,6 +56,8 @@ HPARAMS = (
     *("model", "tokenizer", "vocabulary_size", "min_frequency", "max_length", "batch_size"),
     *("learning_rate", "dropout", "class_weights", "dtype_policy", "epochs", "seed"),
 )
+# What may differ between a run and its resumption.
+NOT_SETTINGS = ("output_dir", "resume", "export")
 TOKENIZERS = {"jieba": lambda: JiebaTokenizer(), "char": lambda: CharTokenizer()}
 
 
@@ -88,6 +92,7 @@ def parse_arguments(arguments=None):
     add("--dtype-policy", choices=["float32", "mixed_bfloat16"], default="float32")
     add("--seed", type=int, default=0)
     add("--output-dir", default="runs/classification")
+    add("--export", action="store_true", help="write saved_model/, which takes raw texts, too")
     add("--resume", action="store_true", help="go on with the run in --output-dir")
     return parser.parse_args(arguments)
 
@@ -228,6 +233,8 @@ def print_samples(classifier, rows, count=10):
 def main(arguments=None):
     arguments = parse_arguments(arguments)
     require_matplotlib()
+    if arguments.export:
+        require_native_library()
     keras.utils.set_random_seed(arguments.seed)
     parts = read_parts(arguments)
     check_labels(parts)
@@ -241,7 +248,7 @@ def main(arguments=None):
     if arguments.patience is None:
         # On few rows an epoch is a few steps, and the first ones go up and down.
         arguments.patience = max(5, arguments.epochs // 2)
-    settings = {k: v for k, v in vars(arguments).items() if k not in ("output_dir", "resume")}
+    settings = {k: v for k, v in vars(arguments).items() if k not in NOT_SETTINGS}
     folder, resuming = open_run_folder(
         arguments.output_dir, settings, arguments.resume, may_change=("patience",)
     )
@@ -251,6 +258,8 @@ def main(arguments=None):
 
     classifier = TextClassifier(train_model(arguments, folder, pipeline, parts), pipeline)
     classifier.save(folder)
+    if arguments.export:
+        classifier.export(folder / "saved_model")
     judged = {part: parts[part] for part in ("valid", "test") if part in parts}
     reports = evaluate_classifier(classifier, judged, folder)
     print("\n" + format_report(reports))
