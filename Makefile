@@ -94,7 +94,7 @@ build/classify_lines: recipes/classify_lines.c | $(BIN)/python
 	  $(CC) -std=c11 -O2 -Wall -Wextra $< -o $@ -isystem "$$tensorflow/include" -L"$$tensorflow" \
 	  -l:libtensorflow_cc.so.2 -l:libtensorflow_framework.so.2 -Wl,-rpath,"$$tensorflow"
 
-CXX_FILES = $(shell find tf_kernels -name '*.cc' -o -name '*.h')
+CXX_FILES = $(shell find tf_kernels recipes -name '*.cc' -o -name '*.h' -o -name '*.c')
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .

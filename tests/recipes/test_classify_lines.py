@@ -78,4 +78,4 @@ def test_the_c_program_says_what_is_wrong(classify_lines, tmp_path):
     for arguments in ((tmp_path, library), (tmp_path, tmp_path / "no.so")):
         done = classify_lines(*arguments)
         assert (done.returncode, done.stdout) == (1, "")
-        assert done.stderr.startswith("error: ")
+        assert done.stderr.splitlines()[-1].startswith("error: ")
