@@ -57,6 +57,8 @@ class MicroBatcher:
             while self._waiting:
                 requests = self._next_batch()
                 texts = [text for some, _ in requests for text in some]
+                if not texts:
+                    continue
                 if self._observe is not None:
                     self._observe(len(texts))
                 try:

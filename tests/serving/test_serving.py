@@ -3,6 +3,7 @@
 import asyncio
 import re
 import signal
+import statistics
 import subprocess
 import threading
 
@@ -225,6 +226,9 @@ def test_the_recipe_serves_and_ends_when_it_is_told(folder, classifier, tmp_path
             assert labels == [label for label, _ in classifier.predict(TEXTS)]
             assert "kerasllm_request_seconds_bucket" in client.get("/metrics").text
             assert client.get("/docs").status_code == 200
+            # The body of an answer once waited for the acknowledgement of its head, 40 ms.
+            times = [client.post("/predict", json={"texts": ["好"]}).elapsed for _ in range(60)]
+            assert statistics.median(times[30:]).total_seconds() < 0.03
     finally:
         server.send_signal(signal.SIGTERM)
         _, errors = server.communicate(timeout=30)
