@@ -133,7 +133,7 @@ async def paced(port, requests, rate, num_connections=64):
 def row(shape, texts_per_request, times, seconds):
     p20, p50, p80, p99 = np.percentile(np.array(times) * 1e3, [20, 50, 80, 99])
     rate = f"{len(times) * texts_per_request / seconds:.0f} texts/s"
-    work = f"{texts_per_request} texts a request" if texts_per_request > 1 else "1 text a request"
+    work = f"{texts_per_request} a request"
     return measure.Row(work, shape, rate, f"p99 {p99:.1f} ms", p20, p50, p80)
 
 
