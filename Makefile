@@ -12,7 +12,8 @@ NAME ?= lstm
 TEST_PROCESSES ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow test-native test-sanitized fuzz lint format benchmark tensorboard clean check
+.PHONY: help demo test test-slow test-native test-sanitized fuzz lint format benchmark tensorboard clean check \
+  classify-lines
 
 help:
 	@echo "make demo            train the default classifier on the review set in the package"
@@ -23,6 +24,7 @@ help:
 	@echo "make fuzz            random input under the sanitizers, FUZZ_SECONDS=300 a target"
 	@echo "make lint, format    ruff and clang-format: check, or rewrite"
 	@echo "make benchmark       python -m benchmarks NAME, lstm by default"
+	@echo "make classify-lines  build/classify_lines, which serves an exported model without Python"
 	@echo "make tensorboard     open the last run's logs"
 	@echo "make clean           remove the environment and everything built"
 
@@ -84,7 +86,15 @@ fuzz: $(VENV)/.installed
 	$(CMAKE) --build $(SANITIZED_TESTS)
 	@cd $(SANITIZED_TESTS) && for target in *_fuzz; do ./$$target $(FUZZ_SECONDS) || exit 1; done
 
-CXX_FILES = $(shell find tf_kernels -name '*.cc' -o -name '*.h')
+# A program in C that classifies lines with a SavedModel of ours.
+classify-lines: build/classify_lines
+build/classify_lines: recipes/classify_lines.c | $(BIN)/python
+	@mkdir -p build
+	tensorflow="$$($(BIN)/python tf_kernels/find_tensorflow.py | cut -d ';' -f 1)" && \
+	  $(CC) -std=c11 -O2 -Wall -Wextra $< -o $@ -isystem "$$tensorflow/include" -L"$$tensorflow" \
+	  -l:libtensorflow_cc.so.2 -l:libtensorflow_framework.so.2 -Wl,-rpath,"$$tensorflow"
+
+CXX_FILES = $(shell find tf_kernels recipes -name '*.cc' -o -name '*.h' -o -name '*.c')
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .

@@ -27,6 +27,7 @@ BENCHMARKS = {
     "lstm": "the LSTM layer and the classifier around it, against keras.layers.LSTM",
     "regularizers": "a train step with each regulariser, against the plain one",
     "tensorboard": "an epoch with the TensorBoard callback, against one without",
+    "serving": "recipes/serve_text_model.py under load: sentences a second and latencies",
     "transformer": "the transformer classifier, against the same of stock Keras layers",
     "wordpiece": "BERT's tokenisation, against tokenizers and tensorflow-text",
 }

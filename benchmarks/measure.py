@@ -76,6 +76,25 @@ def interleave_calls(functions, calls, repeats=15):
     return {name: [time / calls for time in values] for name, values in times.items()}
 
 
+def on_cores(count, function):
+    """The function, called with all threads of this process on so many cores (Linux)."""
+
+    def place(cores):
+        for thread in os.listdir("/proc/self/task"):
+            with contextlib.suppress(ProcessLookupError):  # it has ended
+                os.sched_setaffinity(int(thread), cores)
+
+    def call():
+        every = os.sched_getaffinity(0)
+        place(sorted(every)[:count])
+        try:
+            return function()
+        finally:
+            place(every)
+
+    return call
+
+
 def rows(work, shape, times, dtypes, baseline, flops=None, size_bytes=None):
     """One `Row` for each name in `times`, with its ratio to `baseline`'s median."""
     base = statistics.median(times[baseline])

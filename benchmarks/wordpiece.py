@@ -108,12 +108,17 @@ def measure_texts(name, texts, repeats):
     ours, peer = WordPieceTokenizer(tokens), make_tokenizers(tokens)
     vocabulary = WordpieceVocabulary(tokens, ours.options)
     strings = tf.constant(texts)
+
+    def encode():
+        return wordpiece_encode(vocabulary, strings, max_length=MAX_LENGTH)
+
     functions = {
         PEER: with_parallelism("true", lambda: peer.encode_batch_fast(texts)),
         PEER_ONE: with_parallelism("false", lambda: peer.encode_batch_fast(texts)),
         "ours": lambda: ours.encode(texts, max_length=MAX_LENGTH),
         "ours, 1 thread": lambda: ours.engine.encode(texts, None, MAX_LENGTH, num_threads=1),
-        "ours, op": lambda: wordpiece_encode(vocabulary, strings, max_length=MAX_LENGTH),
+        "ours, op": encode,
+        "ours, op, 1 core": measure.on_cores(1, encode),
         "ours, offsets": lambda: ours.tokenize(texts),
         **tensorflow_text_functions(tokens, strings),
     }

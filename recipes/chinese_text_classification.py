@@ -13,6 +13,7 @@ the same command and --resume. The output folder then holds
     learning_curves.png
     errors.csv              what the model gets wrong, the surest mistakes first
     tensorboard/            tensorboard --logdir FOLDER/tensorboard
+    saved_model/            with --export: takes raw texts; for recipes/serve_text_model.py
 """
 
 import argparse
@@ -33,6 +34,7 @@ from kerasllm.evaluation import (
     plot_learning_curves,
     require_matplotlib,
 )
+from kerasllm.export import require_native_library
 from kerasllm.metrics import MacroF1
 from kerasllm.models import load_tokenizer
 from kerasllm.models.presets import (
@@ -63,17 +65,11 @@ from kerasllm.training.tensorboard import (
 
 # What TensorBoard's table of hyperparameters shows.
 HPARAMS = (
-    *(
-        "model",
-        "pretrained",
-        "tokenizer",
-        "vocabulary_size",
-        "min_frequency",
-        "max_length",
-        "batch_size",
-    ),
-    *("learning_rate", "dropout", "class_weights", "dtype_policy", "epochs", "seed"),
+    *("model", "pretrained", "tokenizer", "vocabulary_size", "min_frequency", "max_length"),
+    *("batch_size", "learning_rate", "dropout", "class_weights", "dtype_policy", "epochs", "seed"),
 )
+# What may differ between a run and its resumption.
+NOT_SETTINGS = ("output_dir", "resume", "export")
 TOKENIZERS = {"jieba": lambda: JiebaTokenizer(), "char": lambda: CharTokenizer()}
 
 
@@ -110,6 +106,7 @@ def parse_arguments(arguments=None):
     add("--dtype-policy", choices=["float32", "mixed_bfloat16"], default="float32")
     add("--seed", type=int, default=0)
     add("--output-dir", default="runs/classification")
+    add("--export", action="store_true", help="write saved_model/, which takes raw texts, too")
     add("--resume", action="store_true", help="go on with the run in --output-dir")
     return parser.parse_args(arguments)
 
@@ -219,6 +216,8 @@ def print_samples(classifier, rows, count=10):
 def main(arguments=None):
     arguments = parse_arguments(arguments)
     require_matplotlib()
+    if arguments.export:
+        require_native_library()
     keras.utils.set_random_seed(arguments.seed)
     if (arguments.model in PRETRAINED_PRESETS) != bool(arguments.pretrained):
         raise ValueError("--model bert and --pretrained FOLDER belong together.")
@@ -236,7 +235,7 @@ def main(arguments=None):
         arguments.epochs = preset.get("epochs", epochs)
     if arguments.patience is None:
         arguments.patience = default_patience(arguments.epochs)
-    settings = {k: v for k, v in vars(arguments).items() if k not in ("output_dir", "resume")}
+    settings = {k: v for k, v in vars(arguments).items() if k not in NOT_SETTINGS}
     folder, resuming = open_run_folder(
         arguments.output_dir, settings, arguments.resume, ("patience",), begun="checkpoints/*"
     )
@@ -246,6 +245,8 @@ def main(arguments=None):
 
     classifier = TextClassifier(train_model(arguments, folder, pipeline, parts), pipeline)
     classifier.save(folder)
+    if arguments.export:
+        classifier.export(folder / "saved_model")
     judged = {part: parts[part] for part in ("valid", "test") if part in parts}
     reports = evaluate_classifier(classifier, judged, folder)
     print("\n" + format_report(reports))

@@ -45,6 +45,9 @@ class JiebaDictionary(tf.saved_model.experimental.TrackableResource):
         # The file lives as long as the asset, as the model may be saved at any time; TensorFlow
         # copies the resource for that, but not the asset.
         weakref.finalize(self._model_file, shutil.rmtree, folder, ignore_errors=True)
+        # Not by _destroy_resource, which a SavedModel would have too: a signature that is in use
+        # does not keep the object alive that tf.saved_model.load gave.
+        weakref.finalize(self, _destroy, self.resource_handle).atexit = False
 
     def _create_resource(self):
         return required_ops("jieba").kerasllm_jieba_dictionary(shared_name=self._shared_name)
@@ -54,8 +57,10 @@ class JiebaDictionary(tf.saved_model.experimental.TrackableResource):
             self.resource_handle, self._model_file.asset_path
         )
 
-    def _destroy_resource(self):
-        tf.raw_ops.DestroyResourceOp(resource=self.resource_handle, ignore_lookup_error=True)
+
+def _destroy(handle):
+    with tf.init_scope():
+        tf.raw_ops.DestroyResourceOp(resource=handle, ignore_lookup_error=True)
 
 
 def jieba_cut(texts, dictionary, mode="cut", hmm=True, keep_blanks=False, longest_run=0):

@@ -7,6 +7,7 @@ import tempfile
 
 import keras
 
+from kerasllm import native
 from kerasllm.files import replace_folder
 from kerasllm.ops.dispatch import composed_only
 from kerasllm.text import TextPipeline, WordPieceTokenizer
@@ -127,6 +128,17 @@ def save_text_model(
         # Saving traces again.
         with composed_only() if portable else contextlib.nullcontext():
             tf.saved_model.save(module, str(folder), signatures=serve.get_concrete_function())
+
+
+def require_native_library():
+    """Says before a training that its model could not be saved.
+
+    Raises:
+        ImportError: If there is no native library, without which only portable models are saved.
+    """
+    if not native.in_use():
+        why = native.info()["problem"] or f"Keras runs on {keras.config.backend()}"
+        raise ImportError(f"A model that takes texts needs the native library: {why}.")
 
 
 def _encoding(tokenizer, max_length):

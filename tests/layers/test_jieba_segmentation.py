@@ -1,5 +1,7 @@
 """JiebaSegmentation against JiebaTokenizer, alone, in models and saved."""
 
+import gc
+
 import keras
 import pytest
 import tensorflow as tf
@@ -50,6 +52,24 @@ def test_a_model_is_exported_with_its_dictionary(tmp_path):
     loaded = tf.saved_model.load(str(tmp_path))
     expected = JiebaTokenizer(user_dictionary=USER_WORDS).segment(TEXTS)
     assert decoded(loaded.serve(tf.constant(TEXTS))) == expected
+
+
+def test_a_signature_outlives_the_model_that_was_loaded(tmp_path):
+    # The dictionary went with the object, and the signature with "Resource does not exist".
+    model().export(str(tmp_path), verbose=False)
+    serve = tf.saved_model.load(str(tmp_path)).signatures["serving_default"]
+    gc.collect()
+    (found,) = serve(tf.constant(TEXTS)).values()
+    assert decoded(found) == JiebaTokenizer(user_dictionary=USER_WORDS).segment(TEXTS)
+
+
+def test_the_dictionary_goes_with_its_layer():
+    layer = JiebaSegmentation()
+    handle = layer._dictionary.resource_handle
+    del layer
+    gc.collect()
+    with pytest.raises(tf.errors.NotFoundError):
+        tf.raw_ops.DestroyResourceOp(resource=handle, ignore_lookup_error=False)
 
 
 def test_words_can_be_looked_up_inside_the_model():

@@ -4,6 +4,8 @@ import pytest
 from processes import run_python
 from recipe_helpers import CLASSIFICATION, PREDICT, load_recipe, make_rows, write_table
 
+from kerasllm import native
+
 
 @pytest.fixture(scope="session")
 def classification():
@@ -37,5 +39,6 @@ def run_arguments(tables):
 def finished_run(run_arguments, tmp_path_factory):
     """The folder of a run from start to end in a process of its own, and what it printed."""
     folder = tmp_path_factory.mktemp("runs") / "unbroken"
-    finished = run_python(CLASSIFICATION, *run_arguments, "--output-dir", folder)
+    export = ["--export"] if native.in_use() else []
+    finished = run_python(CLASSIFICATION, *run_arguments, "--output-dir", folder, *export)
     return folder, finished.stdout

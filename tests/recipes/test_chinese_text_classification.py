@@ -12,7 +12,7 @@ import pytest
 from processes import run_python, start_python
 from recipe_helpers import CLASSIFICATION, make_rows, read_table, write_table
 
-from kerasllm import TextClassifier
+from kerasllm import TextClassifier, native
 
 OUTPUTS = {
     "checkpoints",
@@ -25,7 +25,7 @@ OUTPUTS = {
     "tensorboard",
     "text_pipeline.json",
     "vocabulary.txt",
-}
+} | ({"saved_model"} if native.in_use() else set())
 
 
 def read_json(path):

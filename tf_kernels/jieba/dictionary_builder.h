@@ -37,8 +37,8 @@ class DictionaryBuilder {
   uint64_t frequency(std::u32string_view word) const;
   uint64_t total() const { return total_; }
 
-  // The dictionary to cut with. There must be a word in it.
-  std::shared_ptr<const Dictionary> build(const Hmm& hmm) const;
+  // The dictionary to cut with. There must be a word in it. The builder is of no use afterwards.
+  std::shared_ptr<const Dictionary> build(const Hmm& hmm);
 
   // What a cut asks (see segmentation.h); labels are the characters themselves.
   uint32_t label(char32_t character) const { return character; }
