@@ -10,7 +10,7 @@ import keras
 from kerasllm import native
 from kerasllm.files import replace_folder
 from kerasllm.ops.dispatch import composed_only
-from kerasllm.text import TextPipeline, WordPieceTokenizer
+from kerasllm.text import TextPipeline, WordPiecePipeline, WordPieceTokenizer
 
 SAVED_MODEL_FILE = "saved_model.pb"
 DESCRIPTION_FILE = "text_model.json"
@@ -49,8 +49,8 @@ def save_text_model(
     Args:
         model: A Keras model that gives `(batch, num_classes)`.
         tokenizer: The `kerasllm.text.TextPipeline` of the model, which takes token ids, or a
-            `WordPieceTokenizer` for one that takes a dict of `token_ids`, `segment_ids` and
-            `padding_mask`.
+            `WordPieceTokenizer`, or a `WordPiecePipeline`, which cleans texts before, for one that
+            takes a dict of `token_ids`, `segment_ids` and `padding_mask`.
         labels: The names of the classes, a list of str.
         path: The folder to write. A SavedModel that is there is replaced when all is written.
         portable: Whether it should do without any op of kerasllm.
@@ -71,13 +71,15 @@ def save_text_model(
             f"A SavedModel is TensorFlow's, but Keras runs on {keras.config.backend()}. Set"
             " KERAS_BACKEND=tensorflow and load the model there."
         )
-    if not isinstance(tokenizer, TextPipeline | WordPieceTokenizer):
+    if not isinstance(tokenizer, TextPipeline | WordPiecePipeline | WordPieceTokenizer):
         raise TypeError(
-            "tokenizer should be a TextPipeline or a WordPieceTokenizer, but is a"
-            f" {type(tokenizer).__name__}."
+            "tokenizer should be a TextPipeline, a WordPiecePipeline or a WordPieceTokenizer, but"
+            f" is a {type(tokenizer).__name__}."
         )
-    if max_length is not None and isinstance(tokenizer, TextPipeline):
-        raise ValueError("A TextPipeline has its own max_length; leave max_length= out.")
+    if not isinstance(tokenizer, WordPieceTokenizer):
+        if max_length is not None:
+            raise ValueError("A pipeline has its own max_length; leave max_length= out.")
+        max_length = tokenizer.max_length
     if model.output_shape[-1] != len(labels):
         raise ValueError(
             f"The model has {model.output_shape[-1]} classes, but labels= has {len(labels)} names."
@@ -143,10 +145,13 @@ def require_native_library():
 
 def _encoding(tokenizer, max_length):
     """The layer that makes the model's input from texts."""
-    from kerasllm.layers import TextEncoding, WordPieceEncoding
+    from kerasllm.layers import TextCleaning, TextEncoding, WordPieceEncoding
 
     if isinstance(tokenizer, TextPipeline):
         return TextEncoding(tokenizer)
+    if isinstance(tokenizer, WordPiecePipeline):
+        encode = WordPieceEncoding(tokenizer.tokenizer, max_length=max_length)
+        return keras.Sequential([TextCleaning(tokenizer.cleaner), encode])
     return WordPieceEncoding(tokenizer, max_length=max_length)
 
 
@@ -155,7 +160,7 @@ def _input_signature(tokenizer):
     import tensorflow as tf
 
     names = {"token_ids": tf.int32}
-    if isinstance(tokenizer, WordPieceTokenizer):
+    if not isinstance(tokenizer, TextPipeline):
         names |= {"segment_ids": tf.int32, "padding_mask": tf.bool}
     return [tf.TensorSpec((None, None), dtype, name=name) for name, dtype in names.items()]
 
