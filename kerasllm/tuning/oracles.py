@@ -72,10 +72,12 @@ class RecordedOracle:
             while True:
                 if tuner_id not in self.ongoing_trials:
                     self.stop_reason = self.stop_reason or self._reason_to_stop()
+                    bare = keras_tuner.HyperParameters()
                     if self.stop_reason:
                         self.tuner_ids.discard(tuner_id)
-                        bare = keras_tuner.HyperParameters()
                         return Trial(bare, "-", TrialStatus.STOPPED)
+                    if self._limit_reached():  # but a trial under way may have to be tried again
+                        return Trial(bare, "-", TrialStatus.IDLE)
                 trial = super().create_trial(tuner_id)
                 if trial.status == TrialStatus.STOPPED and not self.ongoing_trials:
                     self.stop_reason = "there is no other combination"
@@ -255,7 +257,7 @@ class RecordedOracle:
     def _reason_to_stop(self):
         if self._retry_queue:
             return None if self.budget.left() > self.reserve() else "the time is over"
-        if self.limit is not None and len(self.trials) >= self.limit:
+        if self._limit_reached() and not self.ongoing_trials:
             return f"all {self.limit} trials are done"
         failed = self.end_order[-FAILURES_IN_A_ROW:]
         if len(failed) == FAILURES_IN_A_ROW and all(
@@ -266,6 +268,10 @@ class RecordedOracle:
         # At least one trial is made of any budget.
         over = self.budget.left() <= self.reserve() and self.end_order
         return "the time is over" if over else None
+
+    def _limit_reached(self):
+        begun = self.limit is not None and len(self.trials) >= self.limit
+        return begun and not self._retry_queue
 
     def _random_values(self):
         if not self.trials:

@@ -167,3 +167,17 @@ def test_a_late_answer_of_a_worker_that_was_given_up_is_ignored(tmp_path):
     finish(oracle, again, result_of(values))
     finish(oracle, trial, {"reason": "late"})
     assert contents(tmp_path)["0000"]["status"] == "done"
+
+
+def test_last_trial_of_a_worker_that_died_was_once_left_undone(tmp_path):
+    """Another worker had been sent home, as all trials had begun."""
+    oracle, _ = start(tmp_path, "random", limit=2)
+    (one, values), _ = take(oracle, "a"), take(oracle, "b")
+    finish(oracle, one, result_of(values))
+    assert take(oracle, "a")[0].status == "IDLE" and oracle.stop_reason is None
+    oracle.lose("b", "its worker died (signal SIGKILL)")
+    again, values = take(oracle, "a")
+    assert again.trial_id == "0001"
+    finish(oracle, again, result_of(values))
+    assert take(oracle, "a")[0].status == "STOPPED"
+    assert [record["status"] for record in contents(tmp_path).values()] == ["done"] * 2
