@@ -42,6 +42,7 @@ from kerasllm.models.presets import (
     make_classifier,
     make_schedule,
 )
+from kerasllm.models.pretrained import find_folder
 from kerasllm.optimizers import Adam
 from kerasllm.text import (
     CharTokenizer,
@@ -257,6 +258,8 @@ def main(arguments=None):
     keras.utils.set_random_seed(arguments.seed)
     if (arguments.model in PRETRAINED_PRESETS) != bool(arguments.pretrained):
         raise ValueError("--model bert and --pretrained FOLDER belong together.")
+    if arguments.pretrained and not arguments.resume:
+        find_folder(arguments.pretrained)  # downloaded, or refused, before anything is written
     parts = read_parts(arguments)
     check_labels(parts)
     preset = classifier_preset(arguments.model)
