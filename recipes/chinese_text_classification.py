@@ -46,6 +46,7 @@ from kerasllm.models.presets import (
     make_classifier,
     make_schedule,
 )
+from kerasllm.models.pretrained import find_folder
 from kerasllm.optimizers import Adam
 from kerasllm.text import (
     CharTokenizer,
@@ -221,6 +222,8 @@ def main(arguments=None):
     keras.utils.set_random_seed(arguments.seed)
     if (arguments.model in PRETRAINED_PRESETS) != bool(arguments.pretrained):
         raise ValueError("--model bert and --pretrained FOLDER belong together.")
+    if arguments.pretrained and not arguments.resume:
+        find_folder(arguments.pretrained)  # downloaded, or refused, before anything is written
     columns = arguments.text_column, arguments.label_column
     parts = read_parts(find_tables(arguments), *columns, arguments.encoding, arguments.seed)
     preset = classifier_preset(arguments.model)

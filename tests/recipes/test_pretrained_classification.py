@@ -81,3 +81,4 @@ def test_a_folder_that_is_not_there_is_refused(classification, tables, tmp_path)
     arguments = ["--model", "bert", "--pretrained", str(tmp_path / "none")]
     with pytest.raises(FileNotFoundError, match="There is no folder"):
         classification.main([*tables, *arguments, "--output-dir", str(tmp_path / "run")])
+    assert not (tmp_path / "run").exists()
