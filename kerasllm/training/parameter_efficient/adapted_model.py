@@ -18,7 +18,7 @@ class AdaptedModel(keras.Model):
 
     >>> adapted = AdaptedModel(model, LoRA(rank=8))
     >>> print(count_parameters(adapted))
-    887,042 of 102,563,330 parameters train (0.86%)
+    887,042 of 102,564,098 parameters train (0.86%)
     >>> fine_tune.fit(adapted, batches, learning_rate=5e-4)
     >>> save_adapter(adapted, "adapter.weights.h5")
     >>> model = adapted.merge()

@@ -17,7 +17,7 @@ def low_rank_product(inputs, kernel, left, right, bias=None):
         kernel: `(inputs, outputs)`, float32. Its gradient is zero.
         left: `(inputs, rank)`, float32.
         right: `(rank, outputs)`, float32.
-        bias: `(outputs,)` in the dtype of `inputs`, or None.
+        bias: `(outputs,)` in any float dtype, or None.
 
     Returns:
         `(..., outputs)` in the dtype of `inputs`.
@@ -44,5 +44,7 @@ def low_rank_product(inputs, kernel, left, right, bias=None):
         return linear(inputs, effective, *bias), gradient
 
     # Reshaped, variables are tensors: a gradient of one's own is not for variables.
-    weights = [kernel, left, right, *([] if bias is None else [bias])]
+    weights = [kernel, left, right]
+    if bias is not None:
+        weights.append(ops.cast(bias, inputs.dtype))
     return product(inputs, *(ops.reshape(weight, weight.shape) for weight in weights))

@@ -97,7 +97,7 @@ def call_with_product(layer, product):
 
     def call(inputs, training=None):
         if isinstance(layer, Dense) and _is_linear(layer):
-            return product(inputs, ops.convert_to_tensor(layer.bias))
+            return product(inputs, layer.bias)
         products = multiply(inputs)
         if isinstance(layer, GatedDense):
             return gelu(products, layer.bias, kind=kind_of(layer.activation), gated=True)
