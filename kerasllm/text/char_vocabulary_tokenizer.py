@@ -22,8 +22,8 @@ class CharVocabularyTokenizer:
 
     >>> tokenizer = CharVocabularyTokenizer.fit(["床前明月光，", "疑是地上霜。"])
     >>> tokenizer.encode(["明月"])
-    [[8, 9]]
-    >>> tokenizer.decode([8, 9, tokenizer.end_id])
+    [[8, 10]]
+    >>> tokenizer.decode([8, 10, tokenizer.end_id])
     '明月'
 
     Args:

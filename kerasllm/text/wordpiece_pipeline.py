@@ -23,10 +23,10 @@ class WordPiecePipeline:
 
     Examples:
 
-    >>> tokenizer = kerasllm.models.load_tokenizer("chinese-macbert-base")
+    >>> tokenizer = WordPieceTokenizer(["[PAD]", "[UNK]", "[CLS]", "[SEP]", *"味道真好"])
     >>> pipeline = WordPiecePipeline(tokenizer, labels=["负面", "正面"], max_length=64)
     >>> pipeline.encode(["味道真好"])
-    [[101, 1456, 6887, 4696, 1962, 102]]
+    [[2, 4, 5, 6, 7, 3]]
 
     Args:
         tokenizer: A `WordPieceTokenizer`.

@@ -2,7 +2,7 @@
 
 from keras import ops
 
-from kerasllm.ops.linear import linear
+from kerasllm.ops.dense import dense
 
 
 def low_rank_product(inputs, kernel, left, right, bias=None):
@@ -41,7 +41,7 @@ def low_rank_product(inputs, kernel, left, right, bias=None):
                 *(ops.sum(gradients, axis=0) for _ in bias),
             )
 
-        return linear(inputs, effective, *bias), gradient
+        return dense(inputs, effective, *bias), gradient
 
     # Reshaped, variables are tensors: a gradient of one's own is not for variables.
     weights = [kernel, left, right]

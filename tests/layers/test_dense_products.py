@@ -1,4 +1,4 @@
-"""A matrix product with its bias, against NumPy."""
+"""How dense layers multiply: the product with its bias, and several products in one."""
 
 import keras
 import numpy as np
@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from kerasllm.layers import CachedMultiHeadAttention, Dense
-from kerasllm.ops import linear
+from kerasllm.ops.dense import composed_dense, dense
 
 
 @pytest.mark.parametrize("shape", [(5,), (3, 5), (2, 3, 5), (2, 4, 3, 5), (0, 3, 5)])
@@ -17,8 +17,8 @@ def test_it_is_the_product_and_the_bias(shape, use_bias):
     tensors = [tf.constant(each) for each in (inputs, kernel, bias)]
     if not use_bias:
         bias, tensors[2] = 0, None
-    for function in (linear, tf.function(linear), tf.function(linear, jit_compile=True)):
-        if shape == (5,) and function is not linear:
+    for function in (composed_dense, dense, tf.function(dense, jit_compile=True)):
+        if shape == (5,) and function not in (composed_dense, dense):
             continue
         np.testing.assert_allclose(function(*tensors), inputs @ kernel + bias, atol=1e-12)
 
