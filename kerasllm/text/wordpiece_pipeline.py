@@ -23,10 +23,10 @@ class WordPiecePipeline:
 
     Examples:
 
-    >>> tokenizer = WordPieceTokenizer(["[PAD]", "[UNK]", "[CLS]", "[SEP]", *"味道真好"])
+    >>> tokenizer = WordPieceTokenizer(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"味道真好"])
     >>> pipeline = WordPiecePipeline(tokenizer, labels=["负面", "正面"], max_length=64)
     >>> pipeline.encode(["味道真好"])
-    [[2, 4, 5, 6, 7, 3]]
+    [[2, 5, 6, 7, 8, 3]]
 
     Args:
         tokenizer: A `WordPieceTokenizer`.
