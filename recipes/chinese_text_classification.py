@@ -7,7 +7,7 @@ Without --train it takes the small review set that ships with kerasllm; without 
 the rows. Early stopping goes by macro-F1 on the validation rows. A run that was killed goes on with
 the same command and --resume. The output folder then holds
 
-    model.keras, text_pipeline.json and its vocabulary   what recipes/predict.py loads
+    model.keras, text_pipeline.json, vocabulary.txt   for recipes/predict.py (bert: vocab.txt)
     metrics.json            accuracy, macro-F1 and figures for each class
     confusion_matrix.png    of the test rows, or of the validation rows where there are none
     learning_curves.png

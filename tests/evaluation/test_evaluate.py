@@ -49,7 +49,7 @@ def test_metrics_are_scikit_learns_for_every_part(evaluated, classifier, parts):
 def test_files_are_those_of_the_last_part(evaluated, classifier, parts):
     _, folder = evaluated
     assert sorted(os.listdir(folder)) == ["confusion_matrix.png", "errors.csv", "metrics.json"]
-    with open(folder / "errors.csv", encoding="utf-8", newline="") as file:
+    with open(folder / "errors.csv", encoding="utf-8-sig", newline="") as file:
         errors = {(row["text"], row["truth"], row["prediction"]) for row in csv.DictReader(file)}
     rows = parts["test"]
     predicted = [label for label, _ in classifier.predict(rows["text"].tolist())]
