@@ -32,7 +32,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 import keras
 
 from kerasllm import TextClassifier
-from kerasllm.data import make_batches, read_table, stratified_split
+from kerasllm.data import make_batches, read_parts
 from kerasllm.datasets import reviews
 from kerasllm.evaluation import (
     evaluate_classifier,
@@ -72,6 +72,8 @@ def parse_arguments(arguments=None):
     add("--text-column", default="text", help="its name, or its position from 0 (default: text)")
     add("--label-column", default="label", help="the same (default: label)")
     add("--encoding", help="of the tables; recognised by default")
+    add("--train-rows", type=positive, help="cut the training rows to about as many, stratified")
+    add("--fresh-weights", action="store_true", help="only the folder's shape: what it is worth")
     add("--peft", choices=["none", *METHODS], default="none", help="what trains (default: all)")
     add("--max-length", type=positive, default=128, help="tokens; the rest is cut (default: 128)")
     add("--epochs", type=positive, default=3, help="at most (default: 3)")
@@ -86,36 +88,22 @@ def parse_arguments(arguments=None):
     return parser.parse_args(arguments)
 
 
-def read_parts(arguments):
+def find_parts(arguments):
     """dict of "train", "valid" and, where there are test rows, "test" to a DataFrame."""
     paths = {part: getattr(arguments, part) for part in ("train", "valid", "test")}
     if arguments.train is None:
         if arguments.valid or arguments.test:
             raise ValueError("--valid and --test need --train: without it all rows are built in.")
         paths = reviews()
-    columns = [
-        int(name) if name.isdecimal() else name
-        for name in (arguments.text_column, arguments.label_column)
-    ]
-    parts = {}
-    for part, path in paths.items():
-        if path is not None:
-            parts[part], report = read_table(path, *columns, encoding=arguments.encoding)
-            print(f"{report}\n")
-            if part == "train":
-                report.check_trainable()
-    if "valid" not in parts:
-        split = stratified_split(parts["train"], (0.9, 0.1), seed=arguments.seed)
-        parts["train"], parts["valid"] = split
-        print(f"split: train {len(split[0])} rows, valid {len(split[1])} rows\n")
-    for part, rows in parts.items():
-        unknown = sorted(set(rows["label"]) - set(parts["train"]["label"]))
-        if unknown:
-            raise ValueError(
-                f"The {part} rows have labels that no training row has: {', '.join(unknown)}. "
-                "Add training rows of these classes, or take those rows out."
-            )
-    return parts
+    return read_parts(
+        paths,
+        arguments.text_column,
+        arguments.label_column,
+        arguments.encoding,
+        arguments.seed,
+        with_test=False,
+        train_rows=arguments.train_rows,
+    )
 
 
 def make_pipeline(arguments, train):
@@ -140,6 +128,8 @@ def build_model(arguments, num_classes, train_steps):
             f"--max-length is {arguments.max_length}, but this BERT has positions for "
             f"{model.backbone.max_length} tokens."
         )
+    if arguments.fresh_weights:
+        model = BertClassifier.from_config(model.get_config())
     if arguments.peft != "none":
         model = AdaptedModel(model, make_method(arguments.peft))
     return fine_tune.compile_model(
@@ -182,7 +172,7 @@ def main(arguments=None):
     arguments = parse_arguments(arguments)
     require_matplotlib()
     keras.utils.set_random_seed(arguments.seed)
-    parts = read_parts(arguments)
+    parts = find_parts(arguments)
     if arguments.learning_rate is None:
         method = METHODS.get(arguments.peft)
         arguments.learning_rate = method.learning_rate if method else LEARNING_RATE

@@ -23,7 +23,7 @@ import sys
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
-from kerasllm.data import read_table, stratified_split
+from kerasllm.data import read_parts
 from kerasllm.datasets import reviews
 from kerasllm.evaluation import require_matplotlib
 from kerasllm.text import CharTokenizer, JiebaTokenizer, TextCleaner, TextPipeline
@@ -83,26 +83,16 @@ def read_rows(arguments):
         if arguments.valid:
             raise ValueError("--valid needs --train: without it all rows are built in.")
         paths = reviews()
-    columns = [
-        int(name) if name.isdecimal() else name
-        for name in (arguments.text_column, arguments.label_column)
-    ]
-    parts = {}
-    for part in ("train", "valid"):
-        if paths[part] is not None:
-            parts[part], report = read_table(paths[part], *columns, encoding=arguments.encoding)
-            print(f"{report}\n")
-            if part == "train":
-                report.check_trainable()
-    if "valid" not in parts:
-        parts["train"], parts["valid"] = stratified_split(parts["train"], (0.9, 0.1))
+        del paths["test"]
+    parts = read_parts(
+        paths,
+        arguments.text_column,
+        arguments.label_column,
+        arguments.encoding,
+        with_test=False,
+        train_rows=arguments.train_rows,
+    )
     train, valid = parts["train"], parts["valid"]
-    if arguments.train_rows and arguments.train_rows < len(train):
-        share = arguments.train_rows / len(train)
-        train, _ = stratified_split(train, (share, 1 - share))
-    unknown = sorted(set(valid["label"]) - set(train["label"]))
-    if unknown:
-        raise ValueError(f"No training row has these labels of validation: {', '.join(unknown)}.")
     print(f"training rows: {len(train)}, validation rows: {len(valid)}")
     return train, valid
 

@@ -5,7 +5,13 @@ from kerasllm.data.table import read_table
 
 
 def read_parts(
-    paths, text_column="text", label_column="label", encoding=None, seed=0, with_test=True
+    paths,
+    text_column="text",
+    label_column="label",
+    encoding=None,
+    seed=0,
+    with_test=True,
+    train_rows=None,
 ):
     """Reads labelled tables, splits off what is missing, and prints what was found.
 
@@ -24,6 +30,8 @@ def read_parts(
         seed: Of the split.
         with_test: Whether, where neither validation nor test rows are given, test rows are split
             off too.
+        train_rows: About how many training rows to keep, by a stratified draw that depends on the
+            number alone, so that runs of other seeds learn from the same rows; all by default.
 
     Returns:
         dict of "train", "valid" and, where there are any, "test" to a DataFrame with the columns
@@ -54,6 +62,10 @@ def read_parts(
         split = stratified_split(parts["train"], fractions, seed=seed)
         parts.update(zip(names, split, strict=True))
         print("split: " + ", ".join(f"{name} {len(parts[name])} rows" for name in names) + "\n")
+    if train_rows and train_rows < len(parts["train"]):
+        share = train_rows / len(parts["train"])
+        parts["train"], _ = stratified_split(parts["train"], (share, 1 - share))
+        print(f"cut: train {len(parts['train'])} rows\n")
     _check_labels(parts)
     return parts
 

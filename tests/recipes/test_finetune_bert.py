@@ -93,6 +93,17 @@ def test_a_run_leaves_what_it_promises(peft, finetune, arguments, pretrained, tm
         np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
+def test_fresh_weights_have_the_folders_shape_alone(finetune, arguments, pretrained):
+    built = {}
+    for options in ([], ["--fresh-weights"]):
+        parsed = finetune.parse_arguments([*arguments, *options, "--learning-rate", "0.1"])
+        model = finetune.build_model(parsed, 3, train_steps=10)
+        built[len(options)] = model.backbone.get_weights()
+    assert [w.shape for w in built[0]] == [w.shape for w in built[1]]
+    kernels = [(a, b) for a, b in zip(built[0], built[1], strict=True) if a.ndim > 1]
+    assert all(np.abs(a - b).max() > 1e-3 for a, b in kernels)
+
+
 def test_killed_run_ends_like_the_unbroken_one(finetune, arguments, tmp_path):
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     arguments = [*arguments, "--peft", "adalora", "--layer-decay", "0.9"]
