@@ -6,9 +6,10 @@
 Shows which regulariser helps a task, by how much, and whether that is more than luck: each is
 trained from several seeds, and the table has means with 95% intervals (Student's t). The rows are
 read and split as in chinese_text_classification.py; all trainings share vocabulary and rows, and
-differ in the regulariser and the seed alone. A sweep that was killed goes on with the same command
-and --resume; a training that fails is recorded with its reason, and the others go on. The output
-folder then holds
+differ in the regulariser and the seed alone. Plain training, the row "none", and the others are
+judged after their last epoch; stopping early is one of the regularisers. A sweep that was killed
+goes on with the same command and --resume; a training that fails is recorded with its reason, and
+the others go on. The output folder then holds
 
     sweep.csv      a line for each training
     sweep.json     the same, and the summary
@@ -66,8 +67,7 @@ def parse_arguments(arguments=None):
     add("--embedding-dim", type=positive, default=128)
     add("--units", type=positive, default=64)
     add("--dropout", type=float, default=0.0, help="of every training (default: 0)")
-    add("--epochs", type=positive, default=15, help="at most (default: 15)")
-    add("--patience", type=positive, default=5, help="epochs without improvement (default: 5)")
+    add("--epochs", type=positive, default=10, help="of each training (default: 10)")
     add("--batch-size", type=positive, default=32)
     add("--learning-rate", type=float, default=2e-3, help="falls to 0 by a cosine over the epochs")
     add("--dtype-policy", choices=["float32", "mixed_bfloat16"], default="float32")
@@ -128,7 +128,6 @@ def main(arguments=None):
         train,
         valid,
         epochs=arguments.epochs,
-        patience=arguments.patience,
         batch_size=arguments.batch_size,
         learning_rate=arguments.learning_rate,
         embedding_dim=arguments.embedding_dim,

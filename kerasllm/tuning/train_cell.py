@@ -5,8 +5,9 @@ import shutil
 import time
 
 import keras
+import pandas
 
-from kerasllm.data import make_batches, make_prediction_batches
+from kerasllm.data import make_batches, make_prediction_batches, stratified_split
 from kerasllm.evaluation import classification_report
 from kerasllm.metrics import MacroF1
 from kerasllm.models import EmbeddingLSTMClassifier
@@ -23,15 +24,15 @@ class CellTrainer:
     """Trains the cells of a sweep on one task; what differs is the regulariser and the seed.
 
     A cell begins from its seed, so its figures depend on nothing that was trained before it. The
-    best epoch by macro-F1 on the validation rows is the one that is judged.
+    last epoch is judged, so that no cell takes its epoch by the rows that judge it; stopping early
+    is a treatment like the others, by rows that it holds back from training.
 
     Args:
         folder: For the checkpoints of the cell at work, and `tensorboard/`.
         pipeline: The `kerasllm.text.TextPipeline`.
         train: DataFrame of the training rows, with `text` and `label`.
         valid: The same of the validation rows.
-        epochs: At most.
-        patience: Epochs without improvement after which a training stops.
+        epochs: How often a training sees its rows; at most, where it stops early.
         batch_size: Rows in a batch.
         learning_rate: At the start; it falls to 0 by a cosine.
         **model_options: Arguments of `kerasllm.models.EmbeddingLSTMClassifier`.
@@ -43,8 +44,7 @@ class CellTrainer:
         pipeline,
         train,
         valid,
-        epochs=20,
-        patience=5,
+        epochs=10,
         batch_size=32,
         learning_rate=2e-3,
         **model_options,
@@ -56,8 +56,7 @@ class CellTrainer:
             (pipeline.encode(rows["text"].tolist()), pipeline.label_ids(rows["label"]))
             for rows in (train, valid)
         )
-        self.epochs, self.patience = epochs, patience
-        self.batch_size, self.learning_rate = batch_size, learning_rate
+        self.epochs, self.batch_size, self.learning_rate = epochs, batch_size, learning_rate
         self.model_options = model_options
 
     def __call__(self, cell):
@@ -71,9 +70,9 @@ class CellTrainer:
             ]
         finally:
             shutil.rmtree(self.folder / CHECKPOINTS, ignore_errors=True)
-        model, keep = members[0]
+        model, history, best_epoch = members[0]
         if treated.members > 1:
-            model = soft_vote([member for member, _ in members])
+            model = soft_vote([member for member, _, _ in members])
         seconds = time.perf_counter() - start
         train, valid = (self._judge(model, *part) for part in (self.train, self.valid))
         figures = {
@@ -81,34 +80,48 @@ class CellTrainer:
             "valid_macro_f1": valid["macro_f1"],
             "train_accuracy": train["accuracy"],
             "gap": train["accuracy"] - valid["accuracy"],
-            "best_epoch": keep.state["best_epoch"] + 1,
-            "epochs": keep.state["finished_epochs"],
+            "best_epoch": best_epoch,
+            "epochs": len(history["loss"]),
             "seconds": seconds,
         }
-        log_hparams(self.folder / "tensorboard", cell, figures, keep.history)
+        log_hparams(self.folder / "tensorboard", cell, figures, history)
         return figures
 
     def _train(self, treated, seed):
-        """The best model of one training, and the `KeepBest` that holds its history."""
+        """(model, history, the epoch that it is of, from 1) of one training."""
         keras.backend.clear_session()
         keras.utils.set_random_seed(seed)
-        ids, labels = self.train
+        (ids, labels), texts = self.train, self.texts
+        callbacks, keep = [*treated.callbacks], None
+        judged = self.valid
+        if treated.patience is not None:
+            learned, held_back = self._hold_back(labels, seed)
+            judged = [ids[i] for i in held_back], [labels[i] for i in held_back]
+            ids, labels, texts = ([part[i] for i in learned] for part in (ids, labels, texts))
+            folder = self.folder / CHECKPOINTS
+            keep = KeepBest(folder, "val_macro_f1", patience=treated.patience)
+            callbacks.append(keep)
         if treated.augmenter is not None:
-            copies = treated.augmenter(self.texts, seed=seed)
-            ids, labels = ids + self.pipeline.encode(copies), labels * 2
-        steps = self.epochs * math.ceil(len(ids) / self.batch_size)
-        model = self._build(treated, steps)
+            copies = treated.augmenter(texts, seed=seed)
+            ids, labels = [*ids, *self.pipeline.encode(copies)], [*labels, *labels]
+        model = self._build(treated, self.epochs * math.ceil(len(ids) / self.batch_size))
         regularize(model, treated.regularizers, seed=seed)
-        keep = KeepBest(self.folder / CHECKPOINTS, "val_macro_f1", patience=self.patience)
-        model.fit(
+        history = model.fit(
             make_batches(ids, labels, self.batch_size, shuffle=True, seed=seed),
-            validation_data=make_batches(*self.valid, JUDGED_BATCH),
+            validation_data=make_batches(*judged, JUDGED_BATCH),
             shuffle=False,  # make_batches does it
             epochs=self.epochs,
-            callbacks=[*treated.callbacks, keep],
+            callbacks=callbacks,
             verbose=0,
-        )
-        return keep.best_model(), keep
+        ).history
+        if keep is None:
+            return model, history, len(history["loss"])
+        return keep.best_model(), history, keep.state["best_epoch"] + 1
+
+    def _hold_back(self, labels, seed):
+        """Indices of the rows to learn from, and of a tenth that says when to stop."""
+        rows = pandas.DataFrame({"text": self.texts, "label": labels})
+        return (part.index for part in stratified_split(rows, (0.9, 0.1), seed=seed))
 
     def _build(self, treated, steps):
         options = dict(self.model_options)
