@@ -26,6 +26,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 import keras
 
 from kerasllm import TextClassifier
+from kerasllm.command_line import count, positive
 from kerasllm.data import class_weights, make_batches, read_parts
 from kerasllm.datasets import reviews
 from kerasllm.evaluation import (
@@ -74,12 +75,6 @@ NOT_SETTINGS = ("output_dir", "resume", "export")
 TOKENIZERS = {"jieba": lambda: JiebaTokenizer(), "char": lambda: CharTokenizer()}
 
 
-def positive(text):
-    if int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text} is too small; expected 1 or more")
-    return int(text)
-
-
 def parse_arguments(arguments=None):
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -95,13 +90,13 @@ def parse_arguments(arguments=None):
     add("--model", choices=sorted(models), default="embedding_lstm")
     add("--pretrained", help="folder, or name on the Hugging Face Hub, of the weights of bert")
     add("--tokenizer", choices=sorted(TOKENIZERS), default="jieba", help="not of bert")
-    add("--vocabulary-size", type=positive, default=50_000, help="largest (default: 50000)")
-    add("--min-frequency", type=positive, default=2, help="rarer words are spelled (default: 2)")
-    add("--max-length", type=positive, default=256, help="tokens; the rest is cut (default: 256)")
-    add("--epochs", type=positive, help="at most (default: 5 to 20, fewer for more rows; bert: 3)")
-    add("--patience", type=positive, help="epochs without improvement (default: half, 5 at least)")
-    add("--batch-size", type=positive, help="(default: 128; bert: 32)")
-    add("--learning-rate", type=float, help="falls to 0 by a cosine (default: the model's)")
+    add("--vocabulary-size", type=count, default=50_000, help="largest (default: 50000)")
+    add("--min-frequency", type=count, default=2, help="rarer words are spelled (default: 2)")
+    add("--max-length", type=count, default=256, help="tokens; the rest is cut (default: 256)")
+    add("--epochs", type=count, help="at most (default: 5 to 20, fewer for more rows; bert: 3)")
+    add("--patience", type=count, help="epochs without improvement (default: half, 5 at least)")
+    add("--batch-size", type=count, help="(default: 128; bert: 32)")
+    add("--learning-rate", type=positive, help="falls to 0 by a cosine (default: the model's)")
     add("--dropout", type=float, help="(default: the model's)")
     add("--class-weights", choices=["none", "balanced"], default="none")
     add("--dtype-policy", choices=["float32", "mixed_bfloat16"], default="float32")

@@ -32,6 +32,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 import keras
 
 from kerasllm import TextClassifier
+from kerasllm.command_line import count, positive
 from kerasllm.data import make_batches, read_parts
 from kerasllm.datasets import reviews
 from kerasllm.evaluation import (
@@ -54,12 +55,6 @@ from kerasllm.training.parameter_efficient import (
 LEARNING_RATE = 3e-5  # of all weights; the methods know their own
 
 
-def positive(text):
-    if int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text} is too small; expected 1 or more")
-    return int(text)
-
-
 def parse_arguments(arguments=None):
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -72,14 +67,14 @@ def parse_arguments(arguments=None):
     add("--text-column", default="text", help="its name, or its position from 0 (default: text)")
     add("--label-column", default="label", help="the same (default: label)")
     add("--encoding", help="of the tables; recognised by default")
-    add("--train-rows", type=positive, help="cut the training rows to about as many, stratified")
+    add("--train-rows", type=count, help="cut the training rows to about as many, stratified")
     add("--fresh-weights", action="store_true", help="only the folder's shape: what it is worth")
     add("--peft", choices=["none", *METHODS], default="none", help="what trains (default: all)")
-    add("--max-length", type=positive, default=128, help="tokens; the rest is cut (default: 128)")
-    add("--epochs", type=positive, default=3, help="at most (default: 3)")
-    add("--patience", type=positive, default=2, help="epochs without improvement (default: 2)")
-    add("--batch-size", type=positive, default=32)
-    add("--learning-rate", type=float, help="its peak (default: 3e-5, or the method's)")
+    add("--max-length", type=count, default=128, help="tokens; the rest is cut (default: 128)")
+    add("--epochs", type=count, default=3, help="at most (default: 3)")
+    add("--patience", type=count, default=2, help="epochs without improvement (default: 2)")
+    add("--batch-size", type=count, default=32)
+    add("--learning-rate", type=positive, help="its peak (default: 3e-5, or the method's)")
     add("--layer-decay", type=float, help="of the learning rate from block to block (default: 1)")
     add("--dtype-policy", choices=["float32", "mixed_bfloat16"], default="float32")
     add("--seed", type=int, default=0)

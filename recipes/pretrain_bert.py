@@ -33,6 +33,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import numpy as np
 
+from kerasllm.command_line import count, positive, rate
 from kerasllm.data import (
     Corpus,
     MaskedLanguageModelEncoder,
@@ -46,11 +47,11 @@ from kerasllm.models import BERT_PRESETS, BertBackbone, BertMaskedLM, load_token
 from kerasllm.models.pretrained import find_folder, read_config
 from kerasllm.text import TextCleaner, WordPieceTokenizer, train_wordpiece_vocabulary
 from kerasllm.training import open_run_folder
+from kerasllm.training.duration import parse_duration
 from kerasllm.training.pretraining import (
     PretrainingRun,
     TrainingStopped,
     matrix_weights,
-    parse_budget,
     training_flops_per_token,
 )
 
@@ -66,14 +67,14 @@ def parse_arguments(arguments=None):
     add("--preset", choices=sorted(BERT_PRESETS), default="mini", help="(default: mini)")
     add("--pretrained", help="folder of a model to go on with, in place of a preset")
     add("--vocabulary", help="a vocab.txt to take (default: one is learned on the corpus)")
-    add("--vocabulary-size", type=int, help="(default: by the corpus's size, at most 21128)")
-    add("--max-length", type=int, default=512, help="positions of the model (default: 512)")
+    add("--vocabulary-size", type=count, help="(default: by the corpus's size, at most 21128)")
+    add("--max-length", type=count, default=512, help="positions of the model (default: 512)")
     add("--budget", default="10m", help="time for all of it, such as 90s, 10m, 24h (default: 10m)")
-    add("--steps", type=int, help="so many steps in place of a budget")
-    add("--length", type=int, help="tokens of a row (default: by the documents' length)")
-    add("--batch-size", type=int, help="rows (default: by the budget)")
-    add("--learning-rate", type=float, help="(default: by the size; 1e-4 with --pretrained)")
-    add("--masked-share", type=float, default=0.25, help="of the tokens (default: 0.25)")
+    add("--steps", type=count, help="so many steps in place of a budget")
+    add("--length", type=count, help="tokens of a row (default: by the documents' length)")
+    add("--batch-size", type=count, help="rows (default: by the budget)")
+    add("--learning-rate", type=positive, help="(default: by the size; 1e-4 with --pretrained)")
+    add("--masked-share", type=rate, default=0.25, help="of the tokens (default: 0.25)")
     add("--dtype-policy", choices=["float32", "mixed_bfloat16"], default="mixed_bfloat16")
     add("--checkpoint-seconds", type=float, help="between checkpoints (default: by the budget)")
     add("--seed", type=int, default=0)
@@ -208,7 +209,7 @@ def train_model(arguments, run, tokenizer, caches):
 
 def main(arguments=None):
     arguments = parse_arguments(arguments)
-    budget = parse_budget(arguments.budget) if arguments.steps is None else None
+    budget = parse_duration(arguments.budget) if arguments.steps is None else None
     settings = {k: v for k, v in vars(arguments).items() if k not in ("output_dir", "resume")}
     folder, _ = open_run_folder(
         arguments.output_dir, settings, arguments.resume, may_change=("checkpoint_seconds",)

@@ -30,13 +30,15 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import numpy as np
 
+from kerasllm.command_line import count, positive, rate
 from kerasllm.data import Corpus, LanguageModelEncoder, LanguageModelRows, open_token_cache
 from kerasllm.data.corpus import DOCUMENTS
 from kerasllm.evaluation import evaluate_language_model
 from kerasllm.files import atomic_write, replace_file
 from kerasllm.text import BPETokenizer, CharVocabularyTokenizer, TextCleaner
 from kerasllm.training import open_run_folder
-from kerasllm.training.pretraining import PretrainingRun, TrainingStopped, parse_budget
+from kerasllm.training.duration import parse_duration
+from kerasllm.training.pretraining import PretrainingRun, TrainingStopped
 from kerasllm.training.pretraining.language_models import (
     MODELS,
     LanguageModelShape,
@@ -59,11 +61,11 @@ def parse_arguments(arguments=None):
     )
     add("--model", choices=MODELS, default="modern")
     add("--tokenizer", choices=["char", "bpe"], default="char")
-    add("--vocabulary-size", type=int, help="(default: all characters; bpe: by the corpus's size)")
+    add("--vocabulary-size", type=count, help="(default: all characters; bpe: by corpus size)")
     add("--budget", default="10m", help="time for all of it, such as 90s, 10m, 24h (default: 10m)")
-    add("--steps", type=int, help="so many steps in place of a budget; give the shape too")
+    add("--steps", type=count, help="so many steps in place of a budget; give the shape too")
     for name in SHAPE_OPTIONS:
-        kind = float if name in ("learning_rate", "dropout") else int
+        kind = {"learning_rate": positive, "dropout": rate}.get(name, count)
         add(f"--{name.replace('_', '-')}", type=kind, help="(default: chosen)")
     add("--dtype-policy", choices=["float32", "mixed_bfloat16"], default="mixed_bfloat16")
     add("--checkpoint-seconds", type=float, help="between checkpoints (default: by the budget)")
@@ -159,7 +161,7 @@ def train_model(arguments, run, tokenizer, train, valid):
 
 def main(arguments=None):
     arguments = parse_arguments(arguments)
-    budget = parse_budget(arguments.budget) if arguments.steps is None else None
+    budget = parse_duration(arguments.budget) if arguments.steps is None else None
     settings = {k: v for k, v in vars(arguments).items() if k not in ("output_dir", "resume")}
     folder, _ = open_run_folder(
         arguments.output_dir, settings, arguments.resume, may_change=("checkpoint_seconds",)

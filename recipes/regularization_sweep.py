@@ -24,6 +24,7 @@ import sys
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
+from kerasllm.command_line import count, positive, rate
 from kerasllm.data import read_parts
 from kerasllm.datasets import reviews
 from kerasllm.evaluation import require_matplotlib
@@ -41,12 +42,6 @@ from kerasllm.tuning import (
 TOKENIZERS = {"jieba": JiebaTokenizer, "char": CharTokenizer}
 
 
-def positive(text):
-    if int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text} is too small; expected 1 or more")
-    return int(text)
-
-
 def parse_arguments(arguments=None):
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -57,19 +52,24 @@ def parse_arguments(arguments=None):
     add("--text-column", default="text", help="its name, or its position from 0 (default: text)")
     add("--label-column", default="label", help="the same (default: label)")
     add("--encoding", help="of the tables; recognised by default")
-    add("--train-rows", type=positive, help="cut the training rows to about as many, stratified")
+    add("--train-rows", type=count, help="cut the training rows to about as many, stratified")
     known = [name for name in REGULARIZERS if name != "none"]
     add("--regularizers", nargs="+", choices=known, default=known, metavar="NAME", help=f"{known}")
     add("--strengths", nargs="+", type=float, help="for all of them (default: each one's own)")
     add("--seeds", nargs="+", type=int, default=[0, 1, 2])
     add("--tokenizer", choices=sorted(TOKENIZERS), default="jieba")
-    add("--max-length", type=positive, default=128, help="tokens; the rest is cut (default: 128)")
-    add("--embedding-dim", type=positive, default=128)
-    add("--units", type=positive, default=64)
-    add("--dropout", type=float, default=0.0, help="of every training (default: 0)")
-    add("--epochs", type=positive, default=10, help="of each training (default: 10)")
-    add("--batch-size", type=positive, default=32)
-    add("--learning-rate", type=float, default=2e-3, help="falls to 0 by a cosine over the epochs")
+    add("--max-length", type=count, default=128, help="tokens; the rest is cut (default: 128)")
+    add("--embedding-dim", type=count, default=128)
+    add("--units", type=count, default=64)
+    add("--dropout", type=rate, default=0.0, help="of every training (default: 0)")
+    add("--epochs", type=count, default=10, help="of each training (default: 10)")
+    add("--batch-size", type=count, default=32)
+    add(
+        "--learning-rate",
+        type=positive,
+        default=2e-3,
+        help="falls to 0 by a cosine over the epochs",
+    )
     add("--dtype-policy", choices=["float32", "mixed_bfloat16"], default="float32")
     add("--output-dir", default="runs/regularization_sweep")
     add("--resume", action="store_true", help="go on with the sweep in --output-dir")

@@ -30,6 +30,7 @@ import sys
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
+from kerasllm.command_line import count
 from kerasllm.data import read_parts
 from kerasllm.datasets import reviews
 from kerasllm.evaluation import format_report, require_matplotlib
@@ -56,12 +57,6 @@ MAY_CHANGE = ("budget", "max_trials", "workers", "keep", "confirm", "compare_def
 SHARE_OF_EPOCHS = 0.5
 
 
-def positive(text):
-    if int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text} is too small; expected 1 or more")
-    return int(text)
-
-
 def duration(text):
     try:
         return parse_duration(text)
@@ -82,16 +77,16 @@ def parse_arguments(arguments=None):
     add("--encoding", help="of the tables; recognised by default")
     add("--model", choices=sorted(SEARCH_SPACES), default="embedding_lstm")
     add("--algorithm", choices=ALGORITHMS, default="bayesian")
-    add("--max-trials", type=positive, help="at most (default: 20 without --budget)")
+    add("--max-trials", type=count, help="at most (default: 20 without --budget)")
     add("--budget", type=duration, help="time of the search, such as 90s, 30m or 1h30m")
     add("--space", help="JSON file: what may vary, in the place of the model's own ranges")
-    add("--epochs", type=positive, help="of a trial, at most (default: 2 to 10 by the rows)")
-    add("--patience", type=positive, default=3, help="epochs without improvement (default: 3)")
-    add("--max-length", type=positive, default=256, help="tokens; the rest is cut (default: 256)")
-    add("--workers", type=positive, default=1, help="processes on this machine (default: 1)")
-    add("--keep", type=positive, default=3, help="checkpoints on disk, the best (default: 3)")
+    add("--epochs", type=count, help="of a trial, at most (default: 2 to 10 by the rows)")
+    add("--patience", type=count, default=3, help="epochs without improvement (default: 3)")
+    add("--max-length", type=count, default=256, help="tokens; the rest is cut (default: 256)")
+    add("--workers", type=count, default=1, help="processes on this machine (default: 1)")
+    add("--keep", type=count, default=3, help="checkpoints on disk, the best (default: 3)")
     add("--confirm", type=int, default=2, help="more seeds for the best three (default: 2)")
-    add("--compare-default", type=positive, metavar="SEEDS", help="train best and default so often")
+    add("--compare-default", type=count, metavar="SEEDS", help="train best and default so often")
     add("--no-retrain", action="store_true", help="save the best trial's model as it is")
     add("--dtype-policy", choices=["float32", "mixed_bfloat16"], default="float32")
     add("--seed", type=int, default=0)

@@ -2,7 +2,8 @@
 
 import keras
 
-from kerasllm.text.wordpiece_tokenizer import WordPieceTokenizer, check_encoding
+from kerasllm.text.wordpiece_checks import check_encoding
+from kerasllm.text.wordpiece_tokenizer import WordPieceTokenizer
 
 
 @keras.saving.register_keras_serializable(package="kerasllm")

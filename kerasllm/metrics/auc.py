@@ -29,6 +29,11 @@ class OneVsRestAUC(keras.metrics.Metric):
 
     A class without cases, or with nothing else, has no curve and takes no part in the average.
 
+    Examples:
+
+    >>> auc = kerasllm.metrics.OneVsRestAUC(3, curve="pr", average="weighted")
+    >>> model.compile("adam", loss, metrics=[auc])
+
     Args:
         num_classes: Number of classes.
         curve: `"roc"` or `"pr"`.

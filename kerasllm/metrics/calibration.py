@@ -15,6 +15,10 @@ class ExpectedCalibrationError(keras.metrics.Metric):
     weight. Source: Chuan Guo, Geoff Pleiss, Yu Sun, Kilian Q. Weinberger, "On Calibration of Modern
     Neural Networks", 2017.
 
+    Examples:
+
+    >>> model.compile("adam", loss, metrics=[kerasllm.metrics.ExpectedCalibrationError()])
+
     Args:
         num_bins: Number of bins of equal width; 15 by default, as in the paper.
         from_logits: Whether `y_pred` are logits, the default, or probabilities.

@@ -142,20 +142,10 @@ class FBeta(ClassScore):
         return {**super().get_config(), "beta": self.beta}
 
 
-@keras.saving.register_keras_serializable(package="kerasllm")
-class ClassPrecision(ClassScore):
-    """The share of the cases predicted as a class that are of it; a value for each class.
+class _EachClassScore(ClassScore):
+    """A `ClassScore` that is not averaged by default."""
 
-    `keras.metrics.Precision` with `class_id` takes one-hot labels and one class.
-
-    Args:
-        num_classes: Number of classes.
-        average: None by default: a dict of `name/class` to the value. Else as in `FBeta`.
-        class_names, ignore_class, name, dtype: As in `FBeta`.
-
-    Call arguments:
-        y_true, y_pred, sample_weight: As in `FBeta`.
-    """
+    default_name = None
 
     def __init__(
         self,
@@ -163,40 +153,63 @@ class ClassPrecision(ClassScore):
         average=None,
         class_names=None,
         ignore_class=None,
-        name="precision",
+        name=None,
         dtype=None,
     ):
+        name = name or self.default_name
         super().__init__(num_classes, average, class_names, ignore_class, name, dtype)
+
+
+@keras.saving.register_keras_serializable(package="kerasllm")
+class ClassPrecision(_EachClassScore):
+    """The share of the cases predicted as a class that are of it; a value for each class.
+
+    `keras.metrics.Precision` with `class_id` takes one-hot labels and one class.
+
+    Examples:
+
+    >>> precision = kerasllm.metrics.ClassPrecision(2, class_names=["no", "yes"])
+    >>> precision.update_state([0, 1, 1], [[0.9, 0.1], [0.8, 0.2], [0.3, 0.7]])
+    >>> precision.result()
+    {'precision/no': <tf.Tensor: ... numpy=0.5>, 'precision/yes': <tf.Tensor: ... numpy=1.0>}
+
+    Args:
+        num_classes: Number of classes.
+        average: None by default: a dict of `name/class` to the value. Else as in `FBeta`.
+        class_names, ignore_class, dtype: As in `FBeta`.
+        name: `"precision"` by default.
+
+    Call arguments:
+        y_true, y_pred, sample_weight: As in `FBeta`.
+    """
+
+    default_name = "precision"
 
     def score(self, hits, predicted, actual):
         return ops.divide_no_nan(hits, predicted)
 
 
 @keras.saving.register_keras_serializable(package="kerasllm")
-class ClassRecall(ClassScore):
+class ClassRecall(_EachClassScore):
     """The share of a class's cases that are predicted as such; a value for each class.
 
     With `average="macro"` it is the balanced accuracy.
 
+    Examples:
+
+    >>> model.compile("adam", loss, metrics=[kerasllm.metrics.ClassRecall(3, average="macro")])
+
     Args:
         num_classes: Number of classes.
         average: None by default: a dict of `name/class` to the value. Else as in `FBeta`.
-        class_names, ignore_class, name, dtype: As in `FBeta`.
+        class_names, ignore_class, dtype: As in `FBeta`.
+        name: `"recall"` by default.
 
     Call arguments:
         y_true, y_pred, sample_weight: As in `FBeta`.
     """
 
-    def __init__(
-        self,
-        num_classes,
-        average=None,
-        class_names=None,
-        ignore_class=None,
-        name="recall",
-        dtype=None,
-    ):
-        super().__init__(num_classes, average, class_names, ignore_class, name, dtype)
+    default_name = "recall"
 
     def score(self, hits, predicted, actual):
         return ops.divide_no_nan(hits, actual)
@@ -207,6 +220,10 @@ class MacroF1(FBeta):
     """The mean over classes of `2 tp / (2 tp + fp + fn)`, each class counting the same.
 
     `FBeta` with its defaults, under the name by which models are chosen here.
+
+    Examples:
+
+    >>> model.compile("adam", loss, metrics=[kerasllm.metrics.MacroF1(3)])
 
     Args:
         num_classes: Number of classes.

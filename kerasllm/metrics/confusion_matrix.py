@@ -13,6 +13,10 @@ class ConfusionMatrix(keras.metrics.Metric):
     In `compile` it logs a matrix: `kerasllm.training.TensorBoard` draws it, `History` keeps it;
     Keras's own TensorBoard callback takes scalars only.
 
+    Examples:
+
+    >>> model.compile("adam", loss, metrics=[kerasllm.metrics.ConfusionMatrix(3)])
+
     Args:
         num_classes: Number of classes.
         normalize: None for (weighted) counts, `"true"` for shares of the true class.

@@ -45,6 +45,11 @@ class TokenAccuracy(TokenMean):
     Beyond `keras.metrics.SparseCategoricalAccuracy`: an `ignore_class`, and labels that are no
     class (such as -100) do not count.
 
+    Examples:
+
+    >>> accuracy = kerasllm.metrics.TokenAccuracy(top_k=5, ignore_class=-100)
+    >>> model.compile("adam", loss, metrics=[accuracy])
+
     Args:
         top_k: How many guesses the model has. 1 by default.
         ignore_class: A label that does not count, such as that of padding.
@@ -82,6 +87,13 @@ class Perplexity(TokenMean):
     """`exp` of the mean over tokens of the negative log-likelihood, in nats.
 
     The mean is over all tokens of all batches, not over batches: short ones count less.
+
+    Examples:
+
+    >>> perplexity = kerasllm.metrics.Perplexity(ignore_class=0)
+    >>> perplexity.update_state([1, 2, 0], np.zeros((3, 10)))
+    >>> perplexity.result()
+    <tf.Tensor: shape=(), dtype=float32, numpy=10.0>
 
     Args:
         inputs: What `y_pred` is: `"logits"`, `"probabilities"`, or `"losses"`, one cross-entropy

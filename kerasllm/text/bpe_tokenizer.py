@@ -98,6 +98,9 @@ class BPETokenizer:
     def decode(self, token_ids):
         """The text of ids, the end token left out; what is no whole character is U+FFFD.
 
+        Args:
+            token_ids: A list or array of ids, `(tokens,)`.
+
         Raises:
             ValueError: If an id is out of range.
         """

@@ -6,6 +6,7 @@ import pathlib
 
 from kerasllm.files import atomic_write
 from kerasllm.text.char_tokenizer import CharTokenizer
+from kerasllm.text.config_file import read_config
 from kerasllm.text.vocabulary import Vocabulary
 
 _FORMAT, _VERSION = "kerasllm.char_vocabulary_tokenizer", 1
@@ -74,6 +75,9 @@ class CharVocabularyTokenizer:
     def decode(self, token_ids):
         """The text of ids; `[END]` is left out, an unknown character is U+FFFD.
 
+        Args:
+            token_ids: A list or array of ids, `(tokens,)`.
+
         Raises:
             ValueError: If an id is out of range.
         """
@@ -95,6 +99,9 @@ class CharVocabularyTokenizer:
     def load(cls, folder):
         """Reads what `save` wrote.
 
+        Args:
+            folder: The folder.
+
         Raises:
             FileNotFoundError: If a file is missing.
             ValueError: If a file is broken, or of another kind or version.
@@ -103,12 +110,5 @@ class CharVocabularyTokenizer:
         path = folder / _CONFIG_FILE
         if not path.is_file():
             raise FileNotFoundError(f"{folder} holds no saved tokenizer: {path.name} is missing.")
-        try:
-            config = json.loads(path.read_bytes())
-        except ValueError as error:
-            raise ValueError(f"{path} is broken, it is no JSON: {error}.") from error
-        if config != {"format": _FORMAT, "version": _VERSION}:
-            raise ValueError(
-                f"{path} is not a tokenizer that this kerasllm reads: {config!r:.100}."
-            )
+        read_config(path, "tokenizer", _FORMAT, _VERSION)
         return cls(Vocabulary.load(folder / _VOCABULARY_FILE))

@@ -7,6 +7,7 @@ import zlib
 from kerasllm.files import atomic_write
 from kerasllm.text.char_tokenizer import CharTokenizer
 from kerasllm.text.cleaning import TextCleaner
+from kerasllm.text.config_file import read_config
 from kerasllm.text.jieba_tokenizer import JiebaTokenizer
 from kerasllm.text.vocabulary import Vocabulary
 from kerasllm.text.wordpiece_tokenizer import WordPieceTokenizer
@@ -64,7 +65,7 @@ def load(pipeline_class, folder):
             raise FileNotFoundError(
                 f"{folder} holds no saved text pipeline: {needed.name} is missing."
             )
-    config = read_pipeline_config(path, _FORMAT, _VERSION)
+    config = read_config(path, "text pipeline", _FORMAT, _VERSION)
     vocabulary = Vocabulary.load(folder / _VOCABULARY_FILE)
     try:
         tokenizer_class = TOKENIZERS.get(config["tokenizer"]["class"])
@@ -92,24 +93,6 @@ def load(pipeline_class, folder):
             " token. Save the pipeline again, or bring the right file back."
         )
     return pipeline
-
-
-def read_pipeline_config(path, expected_format, version):
-    """The content of a pipeline's file, of the right format and version."""
-    try:
-        config = json.loads(path.read_bytes())
-    except ValueError as error:  # not JSON, or not UTF-8
-        raise ValueError(f"{path} is broken, it is no JSON: {error}.") from error
-    if not isinstance(config, dict) or config.get("format") != expected_format:
-        raise ValueError(
-            f'{path} is no text pipeline of kerasllm: it lacks "format": "{expected_format}".'
-        )
-    if config.get("version") != version:
-        raise ValueError(
-            f"{path} is of version {config.get('version')!r}, but this kerasllm reads version"
-            f" {version}. Use the kerasllm that wrote it, or a newer one."
-        )
-    return config
 
 
 def _checksum(vocabulary):

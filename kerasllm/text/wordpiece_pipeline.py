@@ -6,8 +6,9 @@ import zlib
 
 from kerasllm.files import atomic_write
 from kerasllm.text.cleaning import TextCleaner
+from kerasllm.text.config_file import read_config
 from kerasllm.text.pipeline import TextPipeline, check_labels, find_label_ids
-from kerasllm.text.pipeline_files import PIPELINE_FILE, read_pipeline_config
+from kerasllm.text.pipeline_files import PIPELINE_FILE
 from kerasllm.text.tokenizer import check_texts
 from kerasllm.text.wordpiece_tokenizer import WordPieceTokenizer
 
@@ -116,13 +117,16 @@ class WordPiecePipeline:
     def load(cls, folder):
         """Reads what `save` wrote.
 
+        Args:
+            folder: The folder.
+
         Raises:
             FileNotFoundError: If a file is missing.
             ValueError: If a file is broken, or not of this kind or version.
         """
         folder = pathlib.Path(folder)
         path = folder / PIPELINE_FILE
-        config = read_pipeline_config(path, _FORMAT, _VERSION)
+        config = read_config(path, "text pipeline", _FORMAT, _VERSION)
         tokenizer = WordPieceTokenizer.load(folder)
         try:
             if config["vocabulary_crc32"] != _checksum(tokenizer):
@@ -141,6 +145,12 @@ class WordPiecePipeline:
 
 def load_pipeline(folder):
     """The `TextPipeline` or `WordPiecePipeline` that was saved in a folder.
+
+    Args:
+        folder: The folder.
+
+    Returns:
+        The pipeline, which does what the saved one did.
 
     Raises:
         FileNotFoundError: If a file is missing.

@@ -1,21 +1,15 @@
 """BERT's tokenizer."""
 
 import itertools
-import json
-import pathlib
 
 from kerasllm_ops import wordpiece_engine
-from kerasllm_ops.wordpiece_engine import TRUNCATIONS, WordpieceEngine, WordpieceOptions
+from kerasllm_ops.wordpiece_engine import WordpieceEngine, WordpieceOptions
 
-from kerasllm.files import atomic_write
 from kerasllm.text.tokenizer import Tokenizer, check_texts
+from kerasllm.text.wordpiece_checks import check_encoding, check_options
+from kerasllm.text.wordpiece_files import read_wordpiece_tokenizer, save_wordpiece_tokenizer
 from kerasllm.text.wordpiece_python import PythonWordpiece
-from kerasllm.text.wordpiece_vocabulary import load_tokens, write_wordpiece_vocabulary
-
-_FORMAT = "kerasllm.wordpiece_tokenizer"
-_VERSION = 1
-_CONFIG_FILE = "wordpiece_tokenizer.json"
-_VOCABULARY_FILE = "vocab.txt"
+from kerasllm.text.wordpiece_vocabulary import load_tokens
 
 
 class WordPieceTokenizer(Tokenizer):
@@ -79,20 +73,13 @@ class WordPieceTokenizer(Tokenizer):
         mask_token="[MASK]",
     ):
         super().__init__()
-        switches = {
-            "lowercase": lowercase,
-            "strip_accents": lowercase if strip_accents is None else strip_accents,
-            "split_cjk": split_cjk,
-            "special_tokens_in_text": special_tokens_in_text,
-        }
-        for name, value in switches.items():
-            if not isinstance(value, bool):
-                raise ValueError(f"{name}={value!r} of WordPieceTokenizer should be True or False.")
-        if type(max_characters_per_word) is not int or not 0 < max_characters_per_word < 2**31:
-            raise ValueError(
-                f"max_characters_per_word={max_characters_per_word!r} of WordPieceTokenizer should"
-                " be a whole number from 1."
-            )
+        check_options(
+            max_characters_per_word,
+            lowercase=lowercase,
+            strip_accents=lowercase if strip_accents is None else strip_accents,
+            split_cjk=split_cjk,
+            special_tokens_in_text=special_tokens_in_text,
+        )
         self.lowercase = lowercase
         self.strip_accents = strip_accents
         self.split_cjk = split_cjk
@@ -128,6 +115,9 @@ class WordPieceTokenizer(Tokenizer):
 
     def id_to_token(self, token_id) -> str:
         """The token of an id.
+
+        Args:
+            token_id: An integer.
 
         Raises:
             ValueError: If the id is out of range.
@@ -269,12 +259,7 @@ class WordPieceTokenizer(Tokenizer):
         Args:
             folder: The folder to write to; made if it is missing.
         """
-        folder = pathlib.Path(folder)
-        write_wordpiece_vocabulary(folder / _VOCABULARY_FILE, self._tokens)
-        config = {"format": _FORMAT, "version": _VERSION, **self.get_config()}
-        del config["vocabulary"]
-        with atomic_write(folder / _CONFIG_FILE) as file:
-            json.dump(config, file, ensure_ascii=False, indent=2)
+        save_wordpiece_tokenizer(self, folder)
 
     @classmethod
     def load(cls, folder):
@@ -290,25 +275,11 @@ class WordPieceTokenizer(Tokenizer):
             FileNotFoundError: If a file is missing.
             ValueError: If a file is broken, or not of this kind or version.
         """
-        folder = pathlib.Path(folder)
-        path = folder / _CONFIG_FILE
-        if not path.is_file():
-            raise FileNotFoundError(f"{folder} holds no saved tokenizer: {path.name} is missing.")
+        vocabulary, options = read_wordpiece_tokenizer(folder)
         try:
-            config = json.loads(path.read_bytes())
-        except ValueError as error:
-            raise ValueError(f"{path} is broken, it is no JSON: {error}.") from error
-        if not isinstance(config, dict) or config.pop("format", None) != _FORMAT:
-            raise ValueError(f'{path} is no tokenizer of kerasllm: it lacks "format": "{_FORMAT}".')
-        version = config.pop("version", None)
-        if version != _VERSION:
-            raise ValueError(
-                f"{path} is of version {version!r}, but this kerasllm reads version {_VERSION}."
-            )
-        try:
-            return cls(folder / _VOCABULARY_FILE, **config)
+            return cls(vocabulary, **options)
         except TypeError as error:
-            raise ValueError(f"{path} cannot be used: {error}.") from error
+            raise ValueError(f"The tokenizer of {folder} cannot be used: {error}.") from error
 
     @property
     def options(self):
@@ -335,21 +306,3 @@ class WordPieceTokenizer(Tokenizer):
     def _special_tokens(self):
         tokens = (self.unknown_token, self.cls_token, self.sep_token, self.pad_token)
         return tokens if self.mask_token is None else (*tokens, self.mask_token)
-
-
-def check_encoding(has_pairs, max_length, padding, truncation):
-    """Refuses what `WordPieceTokenizer.encode` cannot do, with a sentence."""
-    least = 3 if has_pairs else 2
-    if max_length is not None and (type(max_length) is not int or max_length < least):
-        raise ValueError(
-            f"max_length={max_length!r} should be None or a whole number from {least}, the number"
-            " of special tokens."
-        )
-    if padding not in ("longest", "max_length"):
-        raise ValueError(f"padding={padding!r} should be 'longest' or 'max_length'.")
-    if padding == "max_length" and max_length is None:
-        raise ValueError("padding='max_length' needs a max_length.")
-    if truncation not in TRUNCATIONS:
-        raise ValueError(f"truncation={truncation!r} should be one of {TRUNCATIONS}.")
-    if truncation == "only_second" and not has_pairs:
-        raise ValueError("truncation='only_second' needs pairs.")

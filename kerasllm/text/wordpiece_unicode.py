@@ -1,4 +1,4 @@
-"""What BERT asks of Unicode; made by make_unicode_tables.py, do not edit.
+"""What BERT asks of Unicode; made by tf_kernels/make_tables, do not edit.
 
 Code points in hex, ranges with both ends. `LOWERCASE`: what Python may not know yet.
 """

@@ -12,6 +12,7 @@ def parse_duration(text):
     Raises:
         ValueError: If it is no such time, or not above 0.
     """
+    text = text.strip()
     parts = re.findall(r"(\d+(?:\.\d+)?)([smhd])", text)
     seconds = sum(float(number) * SECONDS[unit] for number, unit in parts)
     if "".join(map("".join, parts)) != text or not 0 < seconds < math.inf:

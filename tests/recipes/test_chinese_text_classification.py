@@ -251,7 +251,7 @@ def test_other_tables_without_training_rows_are_refused(tmp_path, classification
 def test_numbers_below_one_are_refused(classification, capsys, option):
     with pytest.raises(SystemExit):
         classification.main([option, "0"])
-    assert f"argument {option}: 0 is too small" in capsys.readouterr().err
+    assert f"argument {option}: '0' should be a whole number from 1" in capsys.readouterr().err
 
 
 def test_help_names_every_option(classification, capsys):

@@ -147,7 +147,7 @@ def test_corpus_that_cannot_be_read_is_refused_in_a_sentence(recipe, arguments, 
         options = ["--corpus", str(path), "--output-dir", str(tmp_path / path.stem)]
         with pytest.raises((ValueError, FileNotFoundError), match=words):
             recipe.main([*arguments, *options])
-    with pytest.raises(ValueError, match="'soon' is no budget"):
+    with pytest.raises(ValueError, match="'soon' is no time"):
         recipe.main([*arguments[:4], "--budget", "soon", "--output-dir", str(tmp_path / "other")])
 
 

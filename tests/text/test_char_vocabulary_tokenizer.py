@@ -42,5 +42,5 @@ def test_what_is_no_tokenizer_is_refused(tmp_path):
     with pytest.raises(ValueError, match="is broken, it is no JSON"):
         CharVocabularyTokenizer.load(tmp_path)
     (tmp_path / "char_tokenizer.json").write_text('{"format": "x"}', encoding="utf-8")
-    with pytest.raises(ValueError, match="is not a tokenizer that this kerasllm reads"):
+    with pytest.raises(ValueError, match="is no tokenizer of kerasllm"):
         CharVocabularyTokenizer.load(tmp_path)

@@ -1,31 +1,14 @@
-// What the cleaning of texts asks of Unicode and HTML, as Python has it (see make_tables.py).
+// What the cleaning of texts asks of Unicode and HTML, as Python has it (see make_tables).
 #ifndef KERASLLM_TEXT_CLEANING_TABLES_H_
 #define KERASLLM_TEXT_CLEANING_TABLES_H_
 
-#include <cstdint>
+#include "common/unicode.h"
 
 namespace kerasllm::text_cleaning {
 
-template <class T>
-struct Table {
-  const T* items;
-  int size;
-  const T* begin() const { return items; }
-  const T* end() const { return items + size; }
-};
+using unicode::Range;
+using unicode::Table;
 
-struct Range {
-  char32_t first, last;
-};
-struct ClassRange {
-  char32_t first, last;
-  uint8_t combining_class;
-};
-// A code point and its full compatibility decomposition, in kDecompositionParts.
-struct Decomposition {
-  char32_t code;
-  int32_t begin, size;
-};
 struct Composition {
   char32_t first, second, composed;
 };
@@ -47,9 +30,6 @@ struct Element {
 extern const Table<Range> kWordRanges, kDigitRanges, kBlankRanges, kEmojiRanges, kInvisibleRanges,
     kUnstableRanges;
 // Each in rising order.
-extern const Table<ClassRange> kCombiningClasses;
-extern const Table<Decomposition> kDecompositions;  // without the Hangul syllables
-extern const Table<char32_t> kDecompositionParts;
 extern const Table<Composition> kCompositions;  // without the Hangul syllables
 extern const Table<Entity> kEntities;           // those that end with a semicolon, without it
 extern const Table<Reference> kInvalidReferences;

@@ -8,42 +8,19 @@
 namespace kerasllm::text_cleaning {
 namespace {
 
-// Hangul syllables are composed and decomposed by arithmetic.
-constexpr char32_t kSyllable = 0xAC00, kLeading = 0x1100, kVowel = 0x1161, kTrailing = 0x11A7;
-constexpr char32_t kNumLeading = 19, kNumVowels = 21, kNumTrailing = 28;
-constexpr char32_t kNumSyllables = kNumLeading * kNumVowels * kNumTrailing;
+using unicode::kLeading, unicode::kSyllable, unicode::kTrailing, unicode::kVowel;
+using unicode::kNumLeading, unicode::kNumSyllables, unicode::kNumTrailing, unicode::kNumVowels;
 
 // Of this many and more marks in a row only some are kept, as in normalize_width.
 constexpr size_t kManyMarks = 100;
 constexpr int kMaxMarks = 30;
 
-int combining_class(char32_t c) {
-  if (!is(c, kUnstable)) return 0;
-  const ClassRange* const range =
-      std::lower_bound(kCombiningClasses.begin(), kCombiningClasses.end(), c,
-                       [](const ClassRange& item, char32_t value) { return item.last < value; });
-  return range != kCombiningClasses.end() && range->first <= c ? range->combining_class : 0;
-}
+int combining_class(char32_t c) { return is(c, kUnstable) ? unicode::combining_class(c) : 0; }
 
-// The full compatibility decomposition, or null where a character has none.
-const Decomposition* find_decomposition(char32_t c) {
-  const Decomposition* const found =
-      std::lower_bound(kDecompositions.begin(), kDecompositions.end(), c,
-                       [](const Decomposition& item, char32_t value) { return item.code < value; });
-  return found != kDecompositions.end() && found->code == c ? found : nullptr;
-}
-
+// The full compatibility decomposition.
 void append_decomposition(char32_t c, Text* to) {
-  if (!is(c, kUnstable)) {
-    to->push_back(c);
-  } else if (c - kSyllable < kNumSyllables) {
-    const char32_t index = c - kSyllable;
-    to->push_back(kLeading + index / (kNumVowels * kNumTrailing));
-    to->push_back(kVowel + index / kNumTrailing % kNumVowels);
-    if (index % kNumTrailing != 0) to->push_back(kTrailing + index % kNumTrailing);
-  } else if (const Decomposition* const found = find_decomposition(c)) {
-    const char32_t* const parts = kDecompositionParts.items + found->begin;
-    to->append(parts, static_cast<size_t>(found->size));
+  if (is(c, kUnstable)) {
+    unicode::append_decomposition(c, /*compatibility=*/true, to);
   } else {
     to->push_back(c);
   }

@@ -1,7 +1,7 @@
 #include "wordpiece/character_map.h"
 
 #include "wordpiece/normalization.h"
-#include "wordpiece/unicode_tables.h"
+#include "wordpiece/tables.h"
 
 namespace kerasllm {
 
@@ -17,7 +17,7 @@ CharacterMap::CharacterMap(const CharacterMapOptions& options,
       actions_(kPageSize, Action::make(Action::kSymbol, 0)) {
   // From the general to the particular: what comes later wins.
   for (const auto& [code, symbol] : symbols) at(code) = Action::make(Action::kSymbol, symbol);
-  for (const unicode::Range& range : unicode::kPunctuation) {
+  for (const unicode::Range& range : wordpiece::kPunctuation) {
     for (uint32_t code = range.first; code <= range.last; ++code) at(code) = word(code);
   }
   if (options.split_cjk) {
@@ -26,12 +26,12 @@ CharacterMap::CharacterMap(const CharacterMapOptions& options,
     }
   }
   for (const uint32_t code : changing_characters()) at(code) = normalized_action(code, options);
-  for (const unicode::Range& range : unicode::kSpaces) {
+  for (const unicode::Range& range : wordpiece::kSpaces) {
     for (uint32_t code = range.first; code <= range.last; ++code) {
       at(code) = Action::make(Action::kSpace, 0);
     }
   }
-  for (const unicode::Range& range : unicode::kRemoved) {
+  for (const unicode::Range& range : wordpiece::kRemoved) {
     for (uint32_t code = range.first; code <= range.last; ++code) {
       at(code) = Action::make(Action::kDropped, 0);
     }

@@ -2,46 +2,26 @@
 
 #include <algorithm>
 
-#include "wordpiece/unicode_tables.h"
+#include "wordpiece/tables.h"
 
 namespace kerasllm {
 namespace {
 
-// Hangul syllables are decomposed by arithmetic (The Unicode Standard, section 3.12).
-constexpr uint32_t kHangul = 0xAC00, kHangulEnd = 0xD7A4;
-constexpr uint32_t kLeading = 0x1100, kVowel = 0x1161, kTrailing = 0x11A7;
-constexpr uint32_t kNumVowels = 21, kNumTrailing = 28;
-
 constexpr uint32_t kCapitalIWithDot = 0x130, kDotAbove = 0x307;
 
-// The item whose range holds the code point, or null.
-template <class T>
-const T* find(const unicode::Table<T>& table, uint32_t code) {
-  const T* const found =
-      std::lower_bound(table.begin(), table.end(), code,
-                       [](const T& item, uint32_t value) { return item.last < value; });
-  return found != table.end() && found->first <= code ? found : nullptr;
-}
+using unicode::find_range;
 
-// Where each code point stands in kDecompositions, in rising order.
-const std::vector<const uint32_t*>& decompositions() {
-  static const std::vector<const uint32_t*> index = [] {
-    std::vector<const uint32_t*> result;
-    const uint32_t* const end = unicode::kDecompositions.end();
-    for (const uint32_t* p = unicode::kDecompositions.begin(); p < end; p += 2 + p[1]) {
-      result.push_back(p);
-    }
-    return result;
-  }();
-  return index;
+bool is_decomposed(uint32_t code) {
+  const auto& exceptions = wordpiece::kUndecomposed;
+  return std::find(exceptions.begin(), exceptions.end(), code) == exceptions.end();
 }
 
 }  // namespace
 
-bool is_removed(uint32_t code) { return find(unicode::kRemoved, code) != nullptr; }
-bool is_space(uint32_t code) { return find(unicode::kSpaces, code) != nullptr; }
-bool is_punctuation(uint32_t code) { return find(unicode::kPunctuation, code) != nullptr; }
-bool is_nonspacing(uint32_t code) { return find(unicode::kNonspacing, code) != nullptr; }
+bool is_removed(uint32_t code) { return find_range(wordpiece::kRemoved, code) != nullptr; }
+bool is_space(uint32_t code) { return find_range(wordpiece::kSpaces, code) != nullptr; }
+bool is_punctuation(uint32_t code) { return find_range(wordpiece::kPunctuation, code) != nullptr; }
+bool is_nonspacing(uint32_t code) { return find_range(wordpiece::kNonspacing, code) != nullptr; }
 
 bool is_cjk(uint32_t code) {
   for (const CjkBlock& block : kCjkBlocks) {
@@ -51,26 +31,14 @@ bool is_cjk(uint32_t code) {
 }
 
 int combining_class(uint32_t code) {
-  const unicode::ClassRange* const range = find(unicode::kNonstarters, code);
-  return range == nullptr ? 0 : range->combining_class;
+  return find_range(wordpiece::kStarters, code) != nullptr ? 0 : unicode::combining_class(code);
 }
 
 void append_decomposition(uint32_t code, std::vector<uint32_t>* to) {
-  if (code >= kHangul && code < kHangulEnd) {
-    const uint32_t index = code - kHangul;
-    to->push_back(kLeading + index / (kNumVowels * kNumTrailing));
-    to->push_back(kVowel + index / kNumTrailing % kNumVowels);
-    if (index % kNumTrailing != 0) to->push_back(kTrailing + index % kNumTrailing);
-    return;
-  }
-  const auto& index = decompositions();
-  const auto found =
-      std::lower_bound(index.begin(), index.end(), code,
-                       [](const uint32_t* item, uint32_t value) { return *item < value; });
-  if (found == index.end() || **found != code) {
-    to->push_back(code);
+  if (is_decomposed(code)) {
+    unicode::append_decomposition(code, /*compatibility=*/false, to);
   } else {
-    to->insert(to->end(), *found + 2, *found + 2 + (*found)[1]);
+    to->push_back(code);
   }
 }
 
@@ -80,7 +48,7 @@ void append_lowercase(uint32_t code, std::vector<uint32_t>* to) {
     to->push_back(kDotAbove);
     return;
   }
-  const unicode::LowercaseRun* const run = find(unicode::kLowercase, code);
+  const wordpiece::LowercaseRun* const run = find_range(wordpiece::kLowercase, code);
   const bool changes = run != nullptr && (code - run->first) % run->step == 0;
   to->push_back(changes ? code + static_cast<uint32_t>(run->difference) : code);
 }
@@ -100,15 +68,17 @@ std::vector<uint32_t> normalize_character(uint32_t code, bool strip_accents, boo
 
 std::vector<uint32_t> changing_characters() {
   std::vector<uint32_t> codes = {kCapitalIWithDot};
-  for (uint32_t code = kHangul; code < kHangulEnd; ++code) codes.push_back(code);
-  for (const uint32_t* const item : decompositions()) codes.push_back(*item);
-  for (const unicode::LowercaseRun& run : unicode::kLowercase) {
+  for (uint32_t i = 0; i < unicode::kNumSyllables; ++i) codes.push_back(unicode::kSyllable + i);
+  for (const unicode::Decomposition& item : unicode::kDecompositions) {
+    if (!item.is_compatibility) codes.push_back(item.code);
+  }
+  for (const wordpiece::LowercaseRun& run : wordpiece::kLowercase) {
     for (uint32_t code = run.first; code <= run.last; code += run.step) codes.push_back(code);
   }
-  for (const unicode::Range& range : unicode::kNonspacing) {
+  for (const unicode::Range& range : wordpiece::kNonspacing) {
     for (uint32_t code = range.first; code <= range.last; ++code) codes.push_back(code);
   }
-  for (const unicode::ClassRange& range : unicode::kNonstarters) {
+  for (const unicode::ClassRange& range : unicode::kCombiningClasses) {
     for (uint32_t code = range.first; code <= range.last; ++code) codes.push_back(code);
   }
   return codes;

@@ -8,10 +8,11 @@ from kerasllm.training.pretraining.machine import (
     training_flops_per_token,
 )
 from kerasllm.training.pretraining.measure import measure_step_seconds
-from kerasllm.training.pretraining.plan import TrainingPlan, parse_budget
+from kerasllm.training.pretraining.plan import TrainingPlan
 from kerasllm.training.pretraining.run import PretrainingRun
+from kerasllm.training.pretraining.signals import TrainingStopped
 from kerasllm.training.pretraining.steps import CompiledSteps
-from kerasllm.training.pretraining.trainer import Pretrainer, TrainingStopped
+from kerasllm.training.pretraining.trainer import Pretrainer
 
 __all__ = [
     "Checkpoints",
@@ -24,6 +25,5 @@ __all__ = [
     "matrix_weights",
     "measure_peak",
     "measure_step_seconds",
-    "parse_budget",
     "training_flops_per_token",
 ]

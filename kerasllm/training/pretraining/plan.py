@@ -3,26 +3,11 @@
 import bisect
 import dataclasses
 import math
-import re
 
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 # A ramp: until this share of the steps, rows of a batch by this part of the full batch. Early
 # gradients agree with each other, so a small batch learns as much from fewer tokens (McCandlish et
 # al., An Empirical Model of Large-Batch Training, 2018).
 DEFAULT_RAMP = ((0.1, 4), (0.25, 2))
-
-
-def parse_budget(text):
-    """Seconds of a budget such as `"90s"`, `"10m"`, `"1.5h"`, `"24h"` or `"2d"`.
-
-    Raises:
-        ValueError: If it is none.
-    """
-    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([smhd])\s*", str(text))
-    seconds = float(match[1]) * _UNITS[match[2]] if match else 0
-    if not seconds:
-        raise ValueError(f"{text!r} is no budget; expected a number and s, m, h or d, as in 10m.")
-    return seconds
 
 
 @dataclasses.dataclass

@@ -1,28 +1,19 @@
 """Training by a plan: guarded, with checkpoints, and resumed as if it had never stopped."""
 
-import concurrent.futures
 import contextlib
 import math
 import pathlib
 import signal
 import time
 
+from kerasllm.training.pretraining.budget import BudgetKeeper
 from kerasllm.training.pretraining.checkpoints import Checkpoints
 from kerasllm.training.pretraining.guard import SpikeGuard
-from kerasllm.training.pretraining.log import Board, StepTable, format_count, format_time
+from kerasllm.training.pretraining.log import Board, StepTable
 from kerasllm.training.pretraining.plan import TrainingPlan
-
-# A plan is revised when it would miss the end of the budget by more than this share of what is
-# left.
-_TOLERANCE = 0.02
-
-
-class TrainingStopped(Exception):
-    """A signal asked the training to end; its state is saved."""
-
-    def __init__(self, message, signal_number):
-        super().__init__(message)
-        self.signal_number = signal_number
+from kerasllm.training.pretraining.prefetch import Prefetch
+from kerasllm.training.pretraining.report import ProgressReport
+from kerasllm.training.pretraining.signals import TrainingStopped, caught_signals
 
 
 class Pretrainer:
@@ -88,18 +79,19 @@ class Pretrainer:
         self.folder = folder
         self.tokens_per_row = tokens_per_row
         self.steps_per_call = steps_per_call
-        self.budget_seconds = budget_seconds
         self.checkpoint_seconds = checkpoint_seconds
         self.report_seconds = report_seconds
-        self.flops_per_token = flops_per_token
-        self.peak_flops = peak_flops
-        self.bits_per_nat = bits_per_nat
         self.validate = validate
         self.max_rewinds = max_rewinds
         self.say = say
 
         self.checkpoints = Checkpoints(folder / "checkpoints")
         self.guard = SpikeGuard()
+        self._budget = BudgetKeeper(budget_seconds, say)
+        self._board = Board(folder / "tensorboard")
+        self._progress = ProgressReport(
+            say, self._board, tokens_per_row, flops_per_token, peak_flops, bits_per_nat
+        )
         self.step = 0
         self.seconds = 0.0  # of training, before the last resume
         self.row_offset = 0
@@ -129,14 +121,13 @@ class Pretrainer:
         """
         resumed = self._restore()
         self._table = StepTable(self.folder / "steps.csv", self.step)
-        self._board = Board(self.folder / "tensorboard")
         if resumed:
             self.say(f"going on after step {self.step:,} of {self.plan.last_step:,}")
         else:
             self._save()
         with (
-            _signals() as caught,
-            concurrent.futures.ThreadPoolExecutor(1) as self._executor,
+            caught_signals() as caught,
+            Prefetch(self._make_group) as self._batches,
             contextlib.closing(self._board),
         ):
             self._begin()
@@ -147,7 +138,7 @@ class Pretrainer:
                     self._stop(caught[0])
                 if now - self._last_save > self.checkpoint_seconds:
                     self._checkpoint()
-                if now - self._last_report > self.report_seconds:
+                if now - self._progress.time > self.report_seconds:
                     self._report()
             self._report()
         if self.step not in self.checkpoints.steps():
@@ -155,11 +146,11 @@ class Pretrainer:
         return self._result()
 
     def _begin(self):
-        self._started = self._last_save = self._last_report = time.perf_counter()
-        self._reported_step = self._first_step = self.step
+        self._progress.begin(self.step)
+        self._budget.forget()
+        self._started = self._last_save = time.perf_counter()
+        self._first_step = self.step
         self._called_seconds = self._aside_seconds = 0.0
-        self._prefetched = None
-        self._measured_from = None  # (seconds, row) since which a row's time is counted
 
     def _elapsed(self):
         return self.seconds + time.perf_counter() - self._started
@@ -168,13 +159,15 @@ class Pretrainer:
 
     def _run_group(self):
         step, plan = self.step, self.plan
-        count = self._group(step)
-        batches = self._take_batches(step, count)
+        count = self._group_size(step)
+        batches = self._batches.take(step, count, self.row_offset)
         rates = [
             self.learning_rate_scale * plan.learning_rate(number)
             for number in range(step, step + count)
         ]
-        self._prefetch(step + count)
+        next_count = self._group_size(step + count)
+        if next_count:
+            self._batches.start(step + count, next_count, self.row_offset)
         begun = time.perf_counter()
         losses, norms, accuracies = self.steps(batches, rates)
         self._called_seconds += time.perf_counter() - begun
@@ -188,8 +181,8 @@ class Pretrainer:
         self._table.write(step, losses, norms, accuracies, rates)
         self.step += count
         self._latest_norm = norms[-1]
-        if self._measured_from is None:  # the first group compiles
-            self._measured_from = self._elapsed(), plan.rows_before(self.step)
+        # The first group compiles.
+        self._budget.count_from(self._elapsed(), plan.rows_before(self.step))
         if self.validate and int(10 * plan.progress(step)) < int(10 * plan.progress(self.step)):
             self._report()
             begun = time.perf_counter()
@@ -198,29 +191,16 @@ class Pretrainer:
             self.say(f"  validation loss {self.valid_loss:.4f}")
             self._board.write(self.step, valid_loss=self.valid_loss)
 
-    def _group(self, step):
+    def _group_size(self, step):
         return min(self.steps_per_call, self.plan.steps_alike(step))
 
-    def _make(self, step, count):
+    def _make_group(self, step, count, row_offset):
         rows = self.plan.rows(step)
-        first = self.plan.rows_before(step) + self.row_offset
+        first = self.plan.rows_before(step) + row_offset
         arrays = self.make_batches(first, count * rows)
         return {
             name: array.reshape(count, rows, *array.shape[1:]) for name, array in arrays.items()
         }
-
-    def _prefetch(self, step):
-        """Makes the next group's batches while this one trains."""
-        count = self._group(step)
-        if count > 0:
-            future = self._executor.submit(self._make, step, count)
-            self._prefetched = (step, count, self.row_offset), future
-
-    def _take_batches(self, step, count):
-        prefetched, self._prefetched = self._prefetched, None
-        if prefetched and prefetched[0] == (step, count, self.row_offset):
-            return prefetched[1].result()
-        return self._make(step, count)
 
     # === Checkpoints ===
 
@@ -263,7 +243,7 @@ class Pretrainer:
 
     def _checkpoint(self):
         begun = time.perf_counter()
-        self._revise()
+        self._budget.revise(self.plan, self.step, self._elapsed(), self.steps_per_call)
         try:
             self._save()
         except OSError as error:
@@ -280,24 +260,6 @@ class Pretrainer:
             number,
         )
 
-    def _revise(self):
-        """Moves the last step to where the budget ends, if it would be missed."""
-        plan, step = self.plan, self.step
-        if self.budget_seconds is None or self._measured_from is None or step < plan.ramp[-1][0]:
-            return
-        since, row = self._measured_from
-        rows = plan.rows_before(step) - row
-        if rows <= 0:
-            return
-        left = self.budget_seconds - self._elapsed()
-        step_seconds = (self._elapsed() - since) / rows * plan.batch_size
-        projected = (plan.last_step - step) * step_seconds
-        if abs(projected - left) <= max(_TOLERANCE * left, 2 * step_seconds):
-            return
-        before = plan.last_step
-        plan.revise(step, step + max(self.steps_per_call, int(left / step_seconds)))
-        self.say(f"  {plan.last_step:,} steps in place of {before:,} end with the budget")
-
     def _rewind(self, problem, end):
         """Goes back to the last checkpoint, past the rows that did harm."""
         failed, rewinds, scale = self.step, self.rewinds + 1, self.learning_rate_scale
@@ -312,58 +274,27 @@ class Pretrainer:
         self.seconds, self.rewinds = seconds, rewinds
         self.row_offset = offset + self.plan.rows_before(end) - self.plan.rows_before(self.step)
         self.learning_rate_scale = scale / 2
-        self._measured_from = None
+        self._budget.forget()
         self.say(
             f"At step {failed:,} {problem}: rewound to step {self.step:,}, on with half the"
             f" learning rate and other rows (rewind {rewinds} of {self.max_rewinds})."
         )
         self._table = StepTable(self.folder / "steps.csv", self.step)
-        self._reported_step = min(self._reported_step, self.step)
+        self._progress.step = min(self._progress.step, self.step)
         self._checkpoint()
 
     # === What is told ===
 
     def _report(self):
-        now = time.perf_counter()
-        steps, seconds = self.step - self._reported_step, now - self._last_report
-        if steps <= 0:
-            return
-        plan = self.plan
-        rows = plan.rows_before(self.step) - plan.rows_before(self._reported_step)
-        tokens_per_second = rows * self.tokens_per_row / seconds
-        self._last_report, self._reported_step = now, self.step
-        share = self._share_of_peak(tokens_per_second)
-        bits = None if self.bits_per_nat is None else self.guard.loss * self.bits_per_nat
-        done = plan.progress(self.step)
-        values = [f"step {self.step:,} of {plan.last_step:,}", f"loss {self.guard.loss:.4f}"]
-        if bits is not None:
-            values.append(f"{bits:.3f} bits per character")
-        else:
-            values.append(f"accuracy {self.accuracy:.3f}")
-        values.append(f"{format_count(tokens_per_second)} tokens/s")
-        if share is not None:
-            values.append(f"{share:.0%} of peak")
-        values.append(f"{format_time(self._time_left(tokens_per_second))} left")
-        self.say(f"{done:4.0%}  " + ", ".join(values))
-        self._board.write(
-            self.step,
-            loss=self.guard.loss,
-            bits_per_character=bits,
-            tokens_per_second=tokens_per_second,
-            share_of_peak=share,
-            learning_rate=self.learning_rate_scale * plan.learning_rate(self.step - 1),
-            gradient_norm=self._latest_norm,
-            accuracy=self.accuracy,
-        )
-
-    def _time_left(self, tokens_per_second):
-        rows = self.plan.rows_before(self.plan.last_step) - self.plan.rows_before(self.step)
-        return rows * self.tokens_per_row / tokens_per_second
-
-    def _share_of_peak(self, tokens_per_second):
-        if not self.flops_per_token or not self.peak_flops:
-            return None
-        return tokens_per_second * self.flops_per_token / self.peak_flops
+        if self.step > self._progress.step:
+            self._progress.write(
+                self.plan,
+                self.step,
+                self.guard.loss,
+                learning_rate=self.learning_rate_scale * self.plan.learning_rate(self.step - 1),
+                gradient_norm=self._latest_norm,
+                accuracy=self.accuracy,
+            )
 
     def _result(self):
         seconds = self._elapsed()
@@ -376,23 +307,8 @@ class Pretrainer:
             "tokens": tokens,
             "seconds": seconds,
             "tokens_per_second": tokens_per_second,
-            "share_of_peak": self._share_of_peak(tokens_per_second),
+            "share_of_peak": self._progress.share_of_peak(tokens_per_second),
             "loss": self.guard.loss,
             "accuracy": self.accuracy,
             "overhead": 1 - self._called_seconds / here if ran else None,
         }
-
-
-@contextlib.contextmanager
-def _signals():
-    """A list into which SIGTERM and SIGINT are put in place of ending the process."""
-    caught, before = [], {}
-    # Only the main thread may set handlers; elsewhere signals do what they did.
-    with contextlib.suppress(ValueError):
-        for number in (signal.SIGTERM, signal.SIGINT):
-            before[number] = signal.signal(number, lambda number, _: caught.append(number))
-    try:
-        yield caught
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

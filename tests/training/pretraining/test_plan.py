@@ -5,7 +5,8 @@ import json
 
 import pytest
 
-from kerasllm.training.pretraining import TrainingPlan, parse_budget
+from kerasllm.training.duration import parse_duration
+from kerasllm.training.pretraining import TrainingPlan
 
 
 @pytest.mark.parametrize(
@@ -13,13 +14,13 @@ from kerasllm.training.pretraining import TrainingPlan, parse_budget
     [("90s", 90), ("10m", 600), ("1.5h", 5400), ("24h", 86400), (" 2d ", 172800)],
 )
 def test_budgets(text, seconds):
-    assert parse_budget(text) == seconds
+    assert parse_duration(text) == seconds
 
 
 @pytest.mark.parametrize("text", ["10", "m", "0m", "-5m", "10 minutes", "", "1e3s"])
 def test_what_is_no_budget_is_refused(text):
-    with pytest.raises(ValueError, match="is no budget; expected a number and s, m, h or d"):
-        parse_budget(text)
+    with pytest.raises(ValueError, match="is no time; expected one such as"):
+        parse_duration(text)
 
 
 def test_learning_rate_rises_and_falls_to_zero():

@@ -1,19 +1,15 @@
-"""Writes unicode_tables.cc and kerasllm/text/wordpiece_unicode.py.
+"""What BERT's tokenisation asks of Unicode: wordpiece/tables.cc and wordpiece_unicode.py.
 
 The tables say what `tokenizers` 0.23.3 does with each code point. It takes categories and
 decompositions from crates that are pinned to old versions of Unicode, and lower case from Rust's
-standard library, which is at Unicode 17. So the data of Python 3.11 (Unicode 14) serve, less what
-is younger than those crates and plus what is younger than Python. tests/text/test_wordpiece_unicode
-holds every code point against `tokenizers`.
-
-    python3.11 tf_kernels/wordpiece/make_unicode_tables.py
+standard library, which is at Unicode 17. So the data of Unicode 14 serve, less what is younger than
+those crates and plus what is younger than Unicode 14. tests/text/test_wordpiece_tokenizer.py holds
+every code point against `tokenizers`.
 """
 
-import pathlib
-import sys
 import unicodedata
 
-UNIDATA_VERSION = "14.0.0"
+from make_tables.writer import CODES, array, cpp_file, filled, range_items, ranges
 
 # What `tokenizers` has otherwise than Unicode 14: code points, ranges with both ends, in hex.
 NOT_CONTROL = "890-891 8e2 110cd 13430-13438"
@@ -57,9 +53,6 @@ SPACES = "9-a d 20 a0 1680 2000-200a 2028-2029 202f 205f 3000"
 # The only one that becomes two characters, an i and a dot above: both engines know it.
 TWO_LOWERCASE = 0x130
 
-HANGUL = range(0xAC00, 0xD7A4)
-CODES = [code for code in range(0x110000) if not 0xD800 <= code < 0xE000]
-
 
 def codes(text):
     """`"9-a d"` -> {9, 10, 13}."""
@@ -68,17 +61,6 @@ def codes(text):
         first, _, last = part.partition("-")
         found.update(range(int(first, 16), int(last or first, 16) + 1))
     return found
-
-
-def ranges(found):
-    """{9, 10, 13} -> [(9, 10), (13, 13)]."""
-    result = []
-    for code in sorted(found):
-        if result and result[-1][1] == code - 1:
-            result[-1] = (result[-1][0], code)
-        else:
-            result.append((code, code))
-    return result
 
 
 def with_categories(*categories):
@@ -120,86 +102,37 @@ def lowercase_runs():
     return [(first, last, step or 1, difference) for first, last, step, difference in runs]
 
 
-def filled(items, indent, separator=" "):
-    """The items in lines of at most 100 characters."""
-    lines = [indent]
-    for item in items:
-        blank = "" if lines[-1] == indent else separator
-        if len(lines[-1]) + len(blank) + len(item) > 100:
-            lines.append(indent)
-            blank = ""
-        lines[-1] += blank + item
-    return "\n".join(lines)
-
-
-def array(kind, name, items):
-    items = [f"{item}," for item in items]
-    return f"const {kind} {name}Items[] = {{\n{filled(items, '    ')}\n}};\n" + (
-        f"extern const Table<{kind}> {name} = {{{name}Items, {len(items)}}};\n"
-    )
-
-
 def cpp(found):
-    pairs = {
-        name: [f"{{{first:#x}, {last:#x}}}" for first, last in ranges(found[name])]
-        for name in ("removed", "spaces", "punctuation", "nonspacing")
-    }
-    classes = {}
-    for code in sorted(found["nonstarters"]):
-        classes.setdefault(unicodedata.combining(chr(code)), set()).add(code)
-    nonstarters = sorted(
-        (first, last, kind) for kind, some in classes.items() for first, last in ranges(some)
-    )
-    decompositions = []
-    for code in sorted(found["decomposed"] - set(HANGUL)):
-        parts = unicodedata.normalize("NFD", chr(code))
-        decompositions += [f"{code:#x}", str(len(parts)), *(f"{ord(part):#x}" for part in parts)]
-    body = [
-        "// Made by make_unicode_tables.py; do not edit.",
-        '#include "wordpiece/unicode_tables.h"\n',
-        "// clang-format off",
-        "namespace kerasllm::unicode {\n",
-        *(array("Range", f"k{name.capitalize()}", items) for name, items in pairs.items()),
+    """The text of tables.cc."""
+    arrays = [
+        *(
+            array("Range", f"k{name.capitalize()}", range_items(found[name]))
+            for name in ("removed", "spaces", "punctuation", "nonspacing")
+        ),
+        array("Range", "kStarters", range_items(codes(NOT_NONSTARTER))),
         array(
-            "ClassRange",
-            "kNonstarters",
-            [f"{{{first:#x}, {last:#x}, {kind}}}" for first, last, kind in nonstarters],
+            "char32_t", "kUndecomposed", [f"{code:#x}" for code in sorted(codes(NOT_DECOMPOSED))]
         ),
         array(
             "LowercaseRun",
             "kLowercase",
             [f"{{{a:#x}, {b:#x}, {step}, {by}}}" for a, b, step, by in lowercase_runs()],
         ),
-        array("uint32_t", "kDecompositions", decompositions),
-        "}  // namespace kerasllm::unicode\n",
     ]
-    return "\n".join(body)
+    return cpp_file("wordpiece/tables.h", "kerasllm::wordpiece", arrays)
 
 
 def python(found):
+    """The text of wordpiece_unicode.py."""
     lines = [
-        '"""What BERT asks of Unicode; made by make_unicode_tables.py, do not edit.',
+        '"""What BERT asks of Unicode; made by tf_kernels/make_tables, do not edit.',
         "",
         "Code points in hex, ranges with both ends. `LOWERCASE`: what Python may not know yet.",
         '"""\n',
     ]
     for name, some in found.items():
         parts = [f"{a:x}-{b:x}" if a != b else f"{a:x}" for a, b in ranges(some)]
-        lines.append(f'{name.upper()} = """\n{filled(parts, "")}\n"""')
+        lines.append(f'{name.upper()} = """\n{filled(parts, indent="")}\n"""')
     lines.append("LOWERCASE = {")
-    lines += [f"    {code:#x}: {other:#x}," for code, other in sorted(MORE_LOWERCASE.items())]
+    lines += [f"    0x{code:X}: 0x{other:X}," for code, other in sorted(MORE_LOWERCASE.items())]
     return "\n".join([*lines, "}", ""])
-
-
-def main():
-    if unicodedata.unidata_version != UNIDATA_VERSION:
-        sys.exit(f"The differences above are those to Unicode {UNIDATA_VERSION}: run Python 3.11.")
-    here = pathlib.Path(__file__).resolve().parent
-    found = tables()
-    (here / "unicode_tables.cc").write_text(cpp(found), encoding="ascii")
-    fallback = here.parents[1] / "kerasllm" / "text" / "wordpiece_unicode.py"
-    fallback.write_text(python(found), encoding="ascii")
-
-
-if __name__ == "__main__":
-    main()

@@ -1,0 +1,34 @@
+"""The JSON files beside vocabularies, which say what was saved and how."""
+
+import json
+
+
+def read_config(path, kind, expected_format, version):
+    """The content of a file, of the right format and version.
+
+    Args:
+        path: The file, a `pathlib.Path`.
+        kind: What it should describe, for messages: `"tokenizer"`, `"text pipeline"`.
+        expected_format: What it should have as `format`.
+        version: What it should have as `version`.
+
+    Returns:
+        A dict.
+
+    Raises:
+        ValueError: If it is no JSON, or of another format or version.
+    """
+    try:
+        config = json.loads(path.read_bytes())
+    except ValueError as error:  # not JSON, or not UTF-8
+        raise ValueError(f"{path} is broken, it is no JSON: {error}.") from error
+    if not isinstance(config, dict) or config.get("format") != expected_format:
+        raise ValueError(
+            f'{path} is no {kind} of kerasllm: it lacks "format": "{expected_format}".'
+        )
+    if config.get("version") != version:
+        raise ValueError(
+            f"{path} is of version {config.get('version')!r}, but this kerasllm reads version"
+            f" {version}. Use the kerasllm that wrote it, or a newer one."
+        )
+    return config
