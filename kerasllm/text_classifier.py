@@ -7,7 +7,7 @@ import numpy as np
 
 from kerasllm.data import make_prediction_batches
 from kerasllm.files import replace_file
-from kerasllm.models.loading import load_model
+from kerasllm.models.loading import load_model, save_without_optimizer
 from kerasllm.text import load_pipeline
 
 MODEL_FILE = "model.keras"
@@ -70,12 +70,12 @@ class TextClassifier:
         return [(self.labels[row.argmax()], float(row.max())) for row in probabilities]
 
     def save(self, folder):
-        """Writes `model.keras` and the pipeline's files, `text_pipeline.json` and its vocabulary,
-        into a folder."""
+        """Writes `model.keras`, without the state of its optimizer, and the pipeline's files,
+        `text_pipeline.json` and its vocabulary, into a folder."""
         folder = pathlib.Path(folder)
         self.pipeline.save(folder)
         with replace_file(folder / MODEL_FILE) as temporary:
-            self.model.save(temporary)
+            save_without_optimizer(self.model, temporary)
 
     def export(self, path, portable=False):
         """Writes a SavedModel that takes texts and gives labels; see `export.save_text_model`.

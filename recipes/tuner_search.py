@@ -3,10 +3,12 @@
     python recipes/tuner_search.py --train reviews.csv --budget 30m --output-dir runs/search
     python recipes/tuner_search.py --algorithm hyperband --max-trials 40 --workers 2
     python recipes/tuner_search.py --train reviews.csv --budget 15m --compare-default 3
+    python recipes/tuner_search.py --model bert --pretrained FOLDER --train reviews.csv
 
 Shows Keras Tuner on a real task: structure, regularisation, optimizer, schedule, batch size and
 tokenizer, compared by macro-F1 on the validation rows. The rows are read and split as in
-chinese_text_classification.py, and the first trial is what that recipe does by default. The best
+chinese_text_classification.py, and the first trial is what that recipe does by default, a BERT of
+a pretrained folder included: there it is the fine-tuning that is searched, LoRA too. The best
 three are trained from more seeds, as one training is also luck, and the best mean wins. A search
 that was killed or interrupted goes on with the same command and --resume; a trial that fails is
 recorded with its reason and tried once more. The output folder then holds
@@ -34,12 +36,13 @@ from kerasllm.command_line import count
 from kerasllm.data import read_parts
 from kerasllm.datasets import reviews
 from kerasllm.evaluation import format_report, require_matplotlib
-from kerasllm.models.presets import default_epochs
+from kerasllm.models.presets import PRETRAINED_PRESETS, default_epochs
 from kerasllm.training import open_run_folder
 from kerasllm.training.duration import parse_duration
 from kerasllm.tuning import (
     ALGORITHMS,
     SEARCH_SPACES,
+    BertHyperModel,
     Search,
     SearchSpace,
     SearchTuner,
@@ -76,11 +79,12 @@ def parse_arguments(arguments=None):
     add("--label-column", default="label", help="the same (default: label)")
     add("--encoding", help="of the tables; recognised by default")
     add("--model", choices=sorted(SEARCH_SPACES), default="embedding_lstm")
+    add("--pretrained", help="folder, or name on the Hugging Face Hub, of the weights of bert")
     add("--algorithm", choices=ALGORITHMS, default="bayesian")
     add("--max-trials", type=count, help="at most (default: 20 without --budget)")
     add("--budget", type=duration, help="time of the search, such as 90s, 30m or 1h30m")
     add("--space", help="JSON file: what may vary, in the place of the model's own ranges")
-    add("--epochs", type=count, help="of a trial, at most (default: 2 to 10 by the rows)")
+    add("--epochs", type=count, help="of a trial, at most (default: 2 to 10; bert: 4)")
     add("--patience", type=count, default=3, help="epochs without improvement (default: 3)")
     add("--max-length", type=count, default=256, help="tokens; the rest is cut (default: 256)")
     add("--workers", type=count, default=1, help="processes on this machine (default: 1)")
@@ -106,17 +110,14 @@ def read_rows(arguments):
 
 
 def make_hypermodel(arguments, parts, space):
+    task = TextTask(parts["train"], parts["valid"], arguments.max_length)
+    options = {"space": space, "patience": arguments.patience, "dtype": arguments.dtype_policy}
     epochs = arguments.epochs
+    if arguments.pretrained:
+        return BertHyperModel(arguments.pretrained, task, epochs, **options)
     if epochs is None:
         epochs = round(SHARE_OF_EPOCHS * default_epochs(len(parts["train"]), batch_size=128))
-    return TextClassifierHyperModel(
-        arguments.model,
-        TextTask(parts["train"], parts["valid"], arguments.max_length),
-        epochs=epochs,
-        patience=arguments.patience,
-        space=space,
-        dtype=arguments.dtype_policy,
-    )
+    return TextClassifierHyperModel(arguments.model, task, epochs, **options)
 
 
 def work(arguments, hypermodel):
@@ -134,6 +135,8 @@ def main(arguments=None):
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
     if arguments.max_trials is None and arguments.budget is None:
         arguments.max_trials = 20
+    if (arguments.model in PRETRAINED_PRESETS) != bool(arguments.pretrained):
+        raise ValueError("--model bert and --pretrained FOLDER belong together.")
     changes = read_changes(arguments.space) if arguments.space else None
     points = 3 if arguments.algorithm == "grid" else None
     space = SearchSpace(arguments.model, changes, points)

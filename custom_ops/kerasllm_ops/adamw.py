@@ -19,6 +19,7 @@ def adamw(
     decays=None,
     global_clipnorm=0.0,
     multipliers=None,
+    rounded=None,
     name=None,
 ):
     """One step of Adam with decoupled weight decay over all parameters, in place.
@@ -33,6 +34,11 @@ def adamw(
         momentum += (gradient - momentum) * momentum_rate
         velocity += (gradient**2 - velocity) * velocity_rate
         parameter -= momentum * alpha / (sqrt(velocity) + epsilon)
+
+    A parameter may be the master weights of a bfloat16 variable (Micikevicius et al., Mixed
+    Precision Training, 2018): the variable gets the parameter rounded. Where it is not what the
+    parameter rounds to, somebody has assigned it, and the parameter takes its value before the
+    step.
 
     Args:
         parameters: List of float32 `tf.Variable`s.
@@ -50,6 +56,8 @@ def adamw(
         global_clipnorm: A float, 0 for no clipping.
         multipliers: List of floats, what the learning rate of each parameter is multiplied by. 1
             by default.
+        rounded: List of bfloat16 `tf.Variable`s of the same shapes, each with None in the place of
+            parameters that are no master weights. No parameters are, by default.
         name: The op's name.
 
     Raises:
@@ -70,6 +78,8 @@ def adamw(
         decays=[True] * len(parameters) if decays is None else decays,
         global_clipnorm=global_clipnorm,
         multipliers=[] if multipliers is None else multipliers,
+        rounded=[variable.handle for variable in rounded or [] if variable is not None],
+        masters=[i for i, variable in enumerate(rounded or []) if variable is not None],
         name=name,
     )
 

@@ -73,7 +73,9 @@ def collect_attentions(model, token_ids):
     """The attention weights of every layer that gives them, in the order in which they are called.
 
     These are layers whose `call` knows `return_attention_scores`, as that of
-    `keras.layers.MultiHeadAttention` does, and returns `(outputs, scores)` with it.
+    `keras.layers.MultiHeadAttention` does, and returns `(outputs, scores)` with it; and those with
+    a method `attention_weights` of the arguments of their `call`, as the attention of our
+    transformer blocks, whose fused op has no weights: there they are computed beside the call.
 
     Args:
         model: A Keras model.
@@ -93,10 +95,23 @@ def collect_attentions(model, token_ids):
         found.append(ops.convert_to_numpy(ops.cast(scores, "float32"))[0])
         return (outputs, scores) if asked else outputs
 
+    def record_beside(layer):
+        known = inspect.signature(layer.attention_weights).parameters
+
+        def call(original, *args, **kwargs):
+            shared = {name: value for name, value in kwargs.items() if name in known}
+            weights = layer.attention_weights(*args, **shared)
+            found.append(ops.convert_to_numpy(ops.cast(weights, "float32"))[0])
+            return original(*args, **kwargs)
+
+        return call
+
     with contextlib.ExitStack() as stack:
         for layer in model._flatten_layers():
             if "return_attention_scores" in inspect.signature(layer.call).parameters:
                 stack.enter_context(replaced_call(layer, record))
+            elif hasattr(layer, "attention_weights"):
+                stack.enter_context(replaced_call(layer, record_beside(layer)))
         model(token_ids, training=False)
     if not found:
         raise ValueError(

@@ -52,9 +52,10 @@ def likeliest_class(model, token_ids):
 def replaced_call(layer, call):
     """Within the block the layer computes `call(original_call, *args, **kwargs)`.
 
-    The rest of the layer stays: its mask is still that of the ids it is given.
+    The rest of the layer stays: its mask is still that of the ids it is given. So does what another
+    one has put in the place of its call.
     """
-    original = layer.call
+    original, hooked = layer.call, "call" in vars(layer)
 
     def replacement(*args, **kwargs):
         return call(original, *args, **kwargs)
@@ -63,4 +64,7 @@ def replaced_call(layer, call):
     try:
         yield
     finally:
-        del layer.call
+        if hooked:
+            layer.call = original
+        else:
+            del layer.call

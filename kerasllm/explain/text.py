@@ -29,8 +29,8 @@ def explain_text(classifier, text, label=None, method="integrated_gradients", **
         **options: Those of the method.
 
     Returns:
-        An `Attribution` with the tokens that the model saw, unknown ones by the vocabulary's name
-        for them.
+        An `Attribution` with the tokens that the model saw; where it saw an unknown one, the text
+        that it stands for.
 
     Raises:
         ValueError: If there is no such method or class.
@@ -42,6 +42,8 @@ def explain_text(classifier, text, label=None, method="integrated_gradients", **
     if method != "attention" and label is not None:
         (options["target"],) = pipeline.label_ids([label])
     found = METHODS[method](classifier.model, token_ids, **options)
-    tokens = [pipeline.vocabulary.tokens[token_id] for token_id in token_ids]
+    (tokens,) = pipeline.pieces([text])
+    if not tokens:  # nothing is left of the text, and the model saw one unknown token
+        tokens = [pipeline.vocabulary.tokens[token_id] for token_id in token_ids]
     name = found.label and classifier.labels[int(found.label)]
     return dataclasses.replace(found, tokens=tokens, label=name)

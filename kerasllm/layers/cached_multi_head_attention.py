@@ -7,7 +7,7 @@ from kerasllm.layers.dense import Dense
 from kerasllm.layers.key_value_cache import KeyValueCache
 from kerasllm.layers.rms_normalization import RMSNormalization
 from kerasllm.layers.rotary_embedding import RotaryEmbedding
-from kerasllm.ops.attention import attention
+from kerasllm.ops.attention import attention, attention_probabilities
 from kerasllm.ops.decoding import is_decoding
 from kerasllm.ops.dense import dense
 from kerasllm.ops.random import draw_seed
@@ -177,6 +177,45 @@ class CachedMultiHeadAttention(keras.layers.Layer):
             key = self.rotary(key, start_index=start_index)
         return key, value
 
+    def attention_weights(
+        self,
+        inputs,
+        context=None,
+        key_value=None,
+        context_mask=None,
+        attention_mask=None,
+        causal=False,
+        start_index=0,
+    ):
+        """How much each query attends to each key, for explanations; the arguments are those of the
+        call.
+
+        The fused op never has these weights, so they are computed anew, by keras.ops. They take
+        `num_heads * query_length * key_length` floats of memory for each row of the batch.
+
+        Returns:
+            float32 `(batch, num_heads, query_length, key_length)`; rows sum to 1, or are zeros
+            where a query sees no key.
+        """
+        query = self._query(inputs, start_index)
+        if key_value is None:
+            key_value = self.keys_and_values(inputs if context is None else context, start_index)
+        return attention_probabilities(
+            query,
+            key_value[0],
+            mask=_as_key_mask(context_mask) if attention_mask is None else attention_mask,
+            causal=causal,
+            window=self.sliding_window,
+        )
+
+    def _query(self, inputs, start_index):
+        query = self._heads(self.query_dense(inputs), self.num_heads)
+        if self.query_norm is not None:
+            query = self.query_norm(query)
+        if self.rotary is not None:
+            query = self.rotary(query, start_index=start_index)
+        return query
+
     def call(
         self,
         inputs,
@@ -192,11 +231,7 @@ class CachedMultiHeadAttention(keras.layers.Layer):
         if context is None and key_value is None and self._one_product(training):
             query, key, value = self._query_key_value(inputs, start_index)
         else:
-            query = self._heads(self.query_dense(inputs), self.num_heads)
-            if self.query_norm is not None:
-                query = self.query_norm(query)
-            if self.rotary is not None:
-                query = self.rotary(query, start_index=start_index)
+            query = self._query(inputs, start_index)
             if key_value is None:
                 context = inputs if context is None else context
                 key_value = self.keys_and_values(context, start_index)

@@ -57,6 +57,8 @@ class BertBackbone(BertModel, keras.Model):
         epsilon: Added to the variance in layer normalisations. 1e-12 by default.
         model_type: The family as which `save_pretrained` writes the weights: `"bert"` by default,
             `"albert"`, `"distilbert"`, `"electra"` or `"ernie"`.
+        pooler_dropout: Rate at which the state is dropped before the dense layer of
+            `pooler_activation`, as in ELECTRA's classifiers. 0.0 by default.
         dtype: Dtype or dtype policy, such as `"mixed_bfloat16"`.
         **kwargs: `name` and `trainable` of `keras.Model`.
 
@@ -89,6 +91,7 @@ class BertBackbone(BertModel, keras.Model):
         attention_dropout=None,
         epsilon=1e-12,
         model_type="bert",
+        pooler_dropout=0.0,
         dtype=None,
         **kwargs,
     ):
@@ -133,6 +136,9 @@ class BertBackbone(BertModel, keras.Model):
         blocks *= num_layers if share_blocks else 1
         if pooler_activation is not None:
             pooler = _dense(hidden_dim, pooler_activation, dtype, "pooler")
+        pooler_input_dropout = None
+        if pooler_dropout:
+            pooler_input_dropout = Dropout(pooler_dropout, dtype=dtype, name="pooler_dropout")
 
         # === Functional model ===
         inputs = make_inputs()
@@ -144,6 +150,8 @@ class BertBackbone(BertModel, keras.Model):
         for block in blocks:
             x = block(x, mask=inputs["padding_mask"])
         pooled = x[:, 0]
+        if pooler_input_dropout is not None:
+            pooled = pooler_input_dropout(pooled)
         outputs = {
             "sequence_output": x,
             "pooled_output": pooled if pooler is None else pooler(pooled),
@@ -171,6 +179,7 @@ class BertBackbone(BertModel, keras.Model):
         self.attention_dropout = attention_dropout
         self.epsilon = epsilon
         self.model_type = model_type
+        self.pooler_dropout = pooler_dropout
         self.dtype_policy = embedding.dtype_policy  # what compile scales the loss by
 
     @classmethod
@@ -203,6 +212,7 @@ class BertBackbone(BertModel, keras.Model):
             "attention_dropout": self.attention_dropout,
             "epsilon": self.epsilon,
             "model_type": self.model_type,
+            "pooler_dropout": self.pooler_dropout,
             "dtype": keras.dtype_policies.serialize(self.dtype_policy),
             "name": self.name,
             "trainable": self.trainable,

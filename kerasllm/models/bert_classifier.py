@@ -2,7 +2,7 @@
 
 import keras
 
-from kerasllm.layers import Dropout
+from kerasllm.layers import Dropout, MultiSampleDropout
 from kerasllm.models.bert_model import BertModel, bert_initializer, make_inputs
 
 
@@ -26,6 +26,9 @@ class BertClassifier(BertModel, keras.Model):
         num_classes: Number of classes, 2 or more.
         dropout: Rate at which the pooled output is dropped in training; that of the backbone by
             default.
+        dropout_samples: How often it is dropped, each time with a loss of its own; see
+            `kerasllm.layers.MultiSampleDropout`, which wants a cross-entropy without weights. 1 by
+            default.
         **kwargs: `name` and `trainable` of `keras.Model`.
 
     Call arguments:
@@ -36,23 +39,27 @@ class BertClassifier(BertModel, keras.Model):
         Logits, float32 `(batch, num_classes)`.
 
     Raises:
-        ValueError: If there are fewer than 2 classes.
+        ValueError: If there are fewer than 2 classes, or `dropout_samples` is not 1 or more.
     """
 
-    def __init__(self, backbone, num_classes, dropout=None, **kwargs):
+    def __init__(self, backbone, num_classes, dropout=None, dropout_samples=1, **kwargs):
         if num_classes < 2:
             raise ValueError(f"num_classes is {num_classes}; a classifier needs at least 2.")
         dropout = backbone.dropout if dropout is None else dropout
 
         # === Layers ===
-        output_dropout = Dropout(dropout, dtype=backbone.dtype_policy, name="pooled_dropout")
-        output_dense = keras.layers.Dense(
-            num_classes, kernel_initializer=bert_initializer(), dtype="float32", name="logits"
-        )
+        options = {"kernel_initializer": bert_initializer(), "dtype": "float32", "name": "logits"}
+        output_dropout = None
+        if dropout_samples == 1:
+            output_dropout = Dropout(dropout, dtype=backbone.dtype_policy, name="pooled_dropout")
+            output_dense = keras.layers.Dense(num_classes, **options)
+        else:
+            output_dense = MultiSampleDropout(num_classes, dropout, dropout_samples, **options)
 
         # === Functional model ===
         inputs = make_inputs()
-        logits = output_dense(output_dropout(backbone(inputs)["pooled_output"]))
+        pooled = backbone(inputs)["pooled_output"]
+        logits = output_dense(pooled if output_dropout is None else output_dropout(pooled))
         super().__init__(inputs=inputs, outputs=logits, **kwargs)
 
         # === Config ===
@@ -60,6 +67,7 @@ class BertClassifier(BertModel, keras.Model):
         self.output_dense = output_dense
         self.num_classes = num_classes
         self.dropout = dropout
+        self.dropout_samples = dropout_samples
         self.dtype_policy = backbone.dtype_policy  # what compile scales the loss by
 
     def get_config(self):
@@ -67,6 +75,7 @@ class BertClassifier(BertModel, keras.Model):
             "backbone": keras.saving.serialize_keras_object(self.backbone),
             "num_classes": self.num_classes,
             "dropout": self.dropout,
+            "dropout_samples": self.dropout_samples,
             "name": self.name,
             "trainable": self.trainable,
         }

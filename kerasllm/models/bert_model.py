@@ -48,7 +48,8 @@ class BertModel:
             allow_unused_rows: Whether the folder's vocabulary may have fewer tokens than the
                 model's table has rows, as where a table was padded. False by default.
             revision: Of a name on the Hub: a branch, a tag or a commit.
-            **arguments: Of `BertBackbone`, instead of the folder's: `dtype`, `dropout` and such.
+            **arguments: Of `BertBackbone`, instead of the folder's: `dtype`, `dropout` and such; of
+                a classifier also `dropout_samples`.
 
         Raises:
             FileNotFoundError: If a file is missing.

@@ -19,6 +19,7 @@ def adamw(
     decays=None,
     global_clipnorm=0.0,
     multipliers=None,
+    rounded=None,
 ):
     """One step of Adam over all parameters of a model, in place.
 
@@ -41,7 +42,12 @@ def adamw(
             clipping.
         multipliers: List of floats, what the learning rate of each parameter is multiplied by. 1
             by default.
+        rounded: List of the bfloat16 `keras.Variable`s whose float32 master weights the parameters
+            are, with None for those that are no master weights. Each gets the parameter rounded;
+            see `current_master` for one that was assigned in between. None by default.
     """
+    if rounded is None:
+        rounded = [None] * len(parameters)
     settings = {
         "weight_decay": weight_decay,
         "decays": decays,
@@ -63,11 +69,15 @@ def adamw(
             momentum_rate=1 - beta_1,
             velocity_rate=1 - beta_2,
             epsilon=epsilon,
+            rounded=[None if variable is None else variable.value for variable in rounded],
             **settings,
         )
         return
     results = composed_adamw(
-        [variable.value for variable in parameters],
+        [
+            variable.value if own is None else current_master(variable.value, own.value)
+            for variable, own in zip(parameters, rounded, strict=True)
+        ],
         [variable.value for variable in momentums],
         [variable.value for variable in velocities],
         gradients,
@@ -81,6 +91,24 @@ def adamw(
     for variables, values in zip((parameters, momentums, velocities), results, strict=True):
         for variable, value in zip(variables, values, strict=True):
             variable.assign(value)
+    for variable, value in zip(rounded, results[0], strict=True):
+        if variable is not None:
+            variable.assign(ops.cast(value, variable.dtype))
+
+
+def current_master(master, rounded):
+    """Master weights as they are for the next step.
+
+    Args:
+        master: A tensor, the master weights as the last step left them.
+        rounded: A tensor of fewer bits, the variable that they are of.
+
+    Returns:
+        `master`; but where `rounded` is not what it rounds to, somebody has assigned that, and it
+        counts.
+    """
+    same = ops.equal(ops.cast(master, rounded.dtype), rounded)
+    return ops.where(same, master, ops.cast(rounded, master.dtype))
 
 
 def served_parameter(variable):

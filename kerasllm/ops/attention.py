@@ -113,6 +113,39 @@ def composed_attention(
     same, the elements dropped too."""
     if dropout_rate and seed is None:
         raise ValueError(f"dropout_rate is {dropout_rate} and seed is None; expected a seed")
+    probabilities = attention_probabilities(
+        query, key, lengths, mask, causal, window, query_offset, query_mask, scale, soft_cap
+    )
+    if dropout_rate:
+        shape = ops.shape(probabilities)
+        factors = dropout_factors(seed, shape, dropout_rate)
+        probabilities = probabilities * ops.cast(factors, probabilities.dtype)
+    group = query.shape[2] // value.shape[2]
+    if group > 1:
+        value = ops.repeat(value, group, axis=2)
+    return ops.einsum("bhij,bjhd->bihd", ops.cast(probabilities, query.dtype), value)
+
+
+def attention_probabilities(
+    query,
+    key,
+    lengths=None,
+    mask=None,
+    causal=False,
+    window=None,
+    query_offset=None,
+    query_mask=None,
+    scale=None,
+    soft_cap=None,
+):
+    """The probabilities of `attention`, which its fused op never has in memory, in keras.ops.
+
+    The arguments are those of `attention`.
+
+    Returns:
+        `(batch, num_heads, query_length, key_length)`, float32 at least; rows sum to 1, or are
+        zeros where a query sees no key.
+    """
     dtype = query.dtype
     # Scores and sums in float32 at least.
     wide = keras.backend.result_type(dtype, "float32")
@@ -121,7 +154,7 @@ def composed_attention(
     scale = head_dim**-0.5 if scale is None else scale
     group = num_heads // num_key_value_heads
     if group > 1:
-        key, value = ops.repeat(key, group, axis=2), ops.repeat(value, group, axis=2)
+        key = ops.repeat(key, group, axis=2)
 
     # (batch, num_heads, query_length, key_length)
     scores = ops.einsum("bihd,bjhd->bhij", query, key)
@@ -142,12 +175,7 @@ def composed_attention(
     top = ops.stop_gradient(ops.max(scores, axis=-1, keepdims=True))
     weights = ops.where(seen, ops.exp(scores - top), 0.0)
     total = ops.sum(weights, axis=-1, keepdims=True)
-    probabilities = weights / ops.where(total == 0, 1.0, total)
-    if dropout_rate:
-        shape = (batch, num_heads, query_length, key_length)
-        factors = dropout_factors(seed, shape, dropout_rate)
-        probabilities = probabilities * ops.cast(factors, wide)
-    return ops.einsum("bhij,bjhd->bihd", ops.cast(probabilities, dtype), value)
+    return weights / ops.where(total == 0, 1.0, total)
 
 
 def _visible(query_length, key_length, lengths, causal, window, query_offset):

@@ -1,11 +1,14 @@
 """keras.optimizers.Adam and AdamW with the step over all variables in one op."""
 
+import operator
+
 import keras
 
 from kerasllm.ops.adamw import adamw, served_parameter
+from kerasllm.optimizers.master_weights import MasterWeights, as_float32
 
 
-class FusedStep:
+class FusedStep(MasterWeights):
     """What makes an Adam of Keras take its step in the fused op, where the op serves.
 
     The op also does the weight decay and the clipping by the global norm, for which Keras has
@@ -35,6 +38,7 @@ class FusedStep:
         `learning_rate_multipliers` that its own path begins with, else 1."""
         if not self.learning_rate_multipliers:
             return 1.0
+        variable = self.owner(variable)
         if not hasattr(variable, "path"):  # TensorFlow's own, of a Keras variable
             variable = self._trainable_variables[self._get_variable_index(variable)]
         path = variable.path
@@ -53,11 +57,27 @@ class FusedStep:
         return config
 
     def _backend_apply_gradients(self, grads, trainable_variables):
-        self._fuses = self._served(grads, trainable_variables)
+        stepped = self._or_masters(trainable_variables)
+        self._fuses = self._served(grads, stepped)
+        has_masters = any(map(operator.is_not, stepped, trainable_variables))
+        if has_masters and (not self._fuses or self._changes_gradients()):
+            grads = [
+                grad if own is variable else as_float32(grad)
+                for grad, own, variable in zip(grads, stepped, trainable_variables, strict=True)
+            ]
         try:
-            super()._backend_apply_gradients(grads, trainable_variables)
+            if self._fuses or not has_masters:
+                super()._backend_apply_gradients(grads, trainable_variables)
+            else:
+                self.refresh_masters(trainable_variables)
+                super()._backend_apply_gradients(grads, stepped)
+                self.round_masters(trainable_variables)
         finally:
             self._fuses = False
+
+    def _changes_gradients(self):
+        """Whether gradients are summed or clipped before the op has them."""
+        return bool(self.gradient_accumulation_steps or self.clipnorm or self.clipvalue)
 
     def _clip_gradients(self, grads):
         if self._fuses and self.global_clipnorm:
@@ -109,8 +129,9 @@ class FusedStep:
     def _fused_update_step(self, grads, variables, learning_rate):
         indices = [self._get_variable_index(variable) for variable in variables]
         weight_decay = self.weight_decay or 0.0
+        stepped = self._or_masters(variables)
         adamw(
-            variables,
+            stepped,
             [self._momentums[index] for index in indices],
             [self._velocities[index] for index in indices],
             grads,
@@ -123,6 +144,7 @@ class FusedStep:
             [bool(weight_decay) and self._use_weight_decay(variable) for variable in variables],
             self.global_clipnorm or 0.0,
             [self.learning_rate_multiplier(variable) for variable in variables],
+            [None if own is v else v for own, v in zip(stepped, variables, strict=True)],
         )
 
 
@@ -137,11 +159,16 @@ class Adam(FusedStep, keras.optimizers.Adam):
     `kerasllm.layers.Embedding` gives dense ones) and `tf.distribute` strategies take Keras's own
     path.
 
+    bfloat16 variables, those of models with the dtype policy `"bfloat16"`, have float32 master
+    weights and moments, which Keras's do not have: alone in bfloat16 small steps are lost by
+    rounding, and training stalls. The op serves them too. `master_weights=False` gives what Keras
+    computes, and its states, at half the memory.
+
     Examples:
 
     >>> model.compile(optimizer=kerasllm.optimizers.Adam(1e-3), loss="mse")
 
-    Two arguments are beyond Keras's; they are saved with the model.
+    Three arguments are beyond Keras's; they are saved with the model.
 
     Args:
         learning_rate: A float, a schedule or a function without arguments. 0.001 by default.

@@ -130,13 +130,24 @@ class TextPipeline:
             TypeError: If `texts` is a single str, or holds something else than str.
         """
         vocabulary = self.vocabulary
+        return [
+            vocabulary.encode(tokens) or [vocabulary.unknown_id] for tokens in self.pieces(texts)
+        ]
+
+    def pieces(self, texts) -> list[list[str]]:
+        """What the ids of `encode` stand for, unknown words as they are in the text.
+
+        Args:
+            texts: A list of str.
+
+        Returns:
+            A list of words, or of their characters where they are spelled, for each text; an empty
+            one for a text without any token.
+        """
         token_lists = self.tokenize(texts)
         if self.spell_unknown:
-            token_lists = [_spell(tokens, vocabulary) for tokens in token_lists]
-        return [
-            vocabulary.encode(tokens[: self.max_length]) or [vocabulary.unknown_id]
-            for tokens in token_lists
-        ]
+            token_lists = [_spell(tokens, self.vocabulary) for tokens in token_lists]
+        return [tokens[: self.max_length] for tokens in token_lists]
 
     def unknown_rate(self, texts) -> float:
         """The share of the ids of texts that stand for unknown tokens.

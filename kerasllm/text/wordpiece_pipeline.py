@@ -1,5 +1,6 @@
 """From raw texts to what a BERT takes, the same in training and prediction."""
 
+import itertools
 import json
 import pathlib
 import zlib
@@ -81,6 +82,30 @@ class WordPiecePipeline:
         lengths = found["padding_mask"].sum(axis=1).tolist()
         rows = found["token_ids"].tolist()
         return [row[:length] for row, length in zip(rows, lengths, strict=True)]
+
+    def pieces(self, texts) -> list[list[str]]:
+        """What the ids of `encode` stand for: tokens, `[CLS]` and `[SEP]` too, but in the place of
+        unknown ones the text that they are of.
+
+        Args:
+            texts: A list of str.
+        """
+        tokenizer = self.tokenizer
+        texts = [self.cleaner(text) for text in check_texts(texts)]
+        found = tokenizer.tokenize(texts)
+        names = [tokenizer.id_to_token(token_id) for token_id in found["token_ids"].tolist()]
+        starts, ends = found["starts"].tolist(), found["ends"].tolist()
+        most = None if self.max_length is None else self.max_length - 2
+        rows = []
+        for text, (begin, end) in zip(
+            texts, itertools.pairwise(found["row_splits"].tolist()), strict=True
+        ):
+            row = [
+                text[starts[i] : ends[i]] if names[i] == tokenizer.unknown_token else names[i]
+                for i in range(begin, end)
+            ]
+            rows.append([tokenizer.cls_token, *row[:most], tokenizer.sep_token])
+        return rows
 
     def unknown_rate(self, texts) -> float:
         """The share of the ids of texts that stand for unknown tokens, without `[CLS]` and

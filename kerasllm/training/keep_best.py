@@ -3,11 +3,13 @@
 import json
 import math
 import pathlib
+import zipfile
 
 import keras
+import numpy as np
 
 from kerasllm.files import atomic_write, replace_file
-from kerasllm.models.loading import load_model
+from kerasllm.models.loading import load_model, save_without_optimizer
 from kerasllm.training.tensorboard.part import split_logs
 
 STATE = "state.json"
@@ -20,7 +22,8 @@ class KeepBest(keras.callbacks.Callback):
     do not know of each other: after a restart the best value and the patience begin anew. Here one
     file holds the state of all three. An epoch's model is written under the epoch's name and
     counts from the moment that `state.json`, replaced in one go, names the epoch; only then are
-    older models deleted. So a kill at any moment leaves a folder to resume from.
+    older models deleted. So a kill at any moment leaves a folder to resume from. The optimizer's
+    state, for Adam twice the weights, is kept of the last epoch alone: the best model needs none.
 
     A resumed run repeats no finished epoch, and with data that depend on the epoch's number alone
     (`kerasllm.data.make_batches` with `first_epoch=initial_epoch`) ends with the same weights as
@@ -36,7 +39,8 @@ class KeepBest(keras.callbacks.Callback):
 
     Args:
         folder: Where `state.json` is kept, and the models of the last and of the best epoch as
-            `epoch_<number>.keras`. A run that starts anew there replaces what it finds.
+            `epoch_<number>.keras`, and the optimizer's state of the last one as
+            `epoch_<number>.optimizer.npz`. A run that starts anew there replaces what it finds.
         monitor: The logged value that says which model is better. `"val_macro_f1"` by default.
         mode: `"max"` or `"min"`.
         patience: Epochs without improvement after which training stops, 1 or more. 3 by default.
@@ -82,6 +86,8 @@ class KeepBest(keras.callbacks.Callback):
             model = load_model(self._model_file(state["finished_epochs"] - 1))
             for variable, value in zip(_random_state(model), state["random_state"], strict=True):
                 variable.assign(value)
+            if getattr(model, "optimizer", None) is not None:
+                load_optimizer(model.optimizer, self._optimizer_file(state["finished_epochs"] - 1))
         except (OSError, KeyError, TypeError, ValueError) as error:
             reason = f"{STATE} lacks {error}" if isinstance(error, KeyError) else error
             raise ValueError(
@@ -109,7 +115,7 @@ class KeepBest(keras.callbacks.Callback):
         return waited >= self.patience
 
     def best_model(self):
-        """The best model so far, loaded from disk."""
+        """The best model so far, loaded from disk; its optimizer begins anew."""
         if self.state["best_epoch"] is None:
             raise ValueError(f"There is no best model in {self.folder}: no epoch has finished.")
         return load_model(self._model_file(self.state["best_epoch"]))
@@ -140,12 +146,16 @@ class KeepBest(keras.callbacks.Callback):
         ]
         if self._improved(logs[self.monitor]):
             self.state["best"], self.state["best_epoch"] = logs[self.monitor], epoch
+        if getattr(self.model, "optimizer", None) is not None:
+            save_optimizer(self.model.optimizer, self._optimizer_file(epoch))
         with replace_file(self._model_file(epoch)) as temporary:
-            self.model.save(temporary)
+            save_without_optimizer(self.model, temporary)
         with atomic_write(self.folder / STATE) as file:
             json.dump(self.state, file, indent=1)
         kept = {self._model_file(epoch), self._model_file(self.state["best_epoch"])}
-        for path in set(self.folder.glob("*epoch_*.keras")) - kept:
+        kept.add(self._optimizer_file(epoch))
+        written = {*self.folder.glob("*epoch_*.keras"), *self.folder.glob("*epoch_*.npz*")}
+        for path in written - kept:
             path.unlink()
         if self.finished:
             self.model.stop_training = True
@@ -160,6 +170,43 @@ class KeepBest(keras.callbacks.Callback):
 
     def _model_file(self, epoch):
         return self.folder / f"epoch_{epoch + 1}.keras"
+
+    def _optimizer_file(self, epoch):
+        return self.folder / f"epoch_{epoch + 1}.optimizer.npz"
+
+
+def save_optimizer(optimizer, path):
+    """Writes the values of an optimizer's variables, in their order."""
+    # NumPy's files have no bfloat16; float32 holds it exactly.
+    values = [
+        keras.ops.convert_to_numpy(
+            keras.ops.cast(variable, "float32") if variable.dtype == "bfloat16" else variable
+        )
+        for variable in optimizer.variables
+    ]
+    with atomic_write(path, "wb") as file:
+        np.savez(file, **{str(index): value for index, value in enumerate(values)})
+
+
+def load_optimizer(optimizer, path):
+    """Gives an optimizer that was built for the same model what `save_optimizer` wrote.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is damaged, or of another optimizer.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is missing")
+    try:
+        with np.load(path) as file:
+            values = [file[str(index)] for index in range(len(file.files))]
+    except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
+        raise ValueError(f"{path} is damaged ({error})") from error
+    shapes = [tuple(variable.shape) for variable in optimizer.variables]
+    if [value.shape for value in values] != shapes:
+        raise ValueError(f"{path} is of another optimizer: it does not have the same variables")
+    for variable, value in zip(optimizer.variables, values, strict=True):
+        variable.assign(value)
 
 
 def _random_state(model):

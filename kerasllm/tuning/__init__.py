@@ -20,6 +20,7 @@ from kerasllm.tuning.train_cell import CellTrainer
 
 # What stands on Keras Tuner, imported when it is asked for.
 _NEED_KERAS_TUNER = {
+    "BertHyperModel": "bert_hypermodel",
     "EmbeddingLSTMHyperModel": "hypermodel",
     "Search": "search",
     "SearchTuner": "tuner",
@@ -39,6 +40,7 @@ __all__ = [
     "ALGORITHMS",
     "REGULARIZERS",
     "SEARCH_SPACES",
+    "BertHyperModel",
     "Cell",
     "CellTrainer",
     "Choice",

@@ -7,7 +7,12 @@ import keras
 
 from kerasllm.data import class_weights, make_batches
 from kerasllm.metrics import MacroF1
-from kerasllm.models.presets import default_epochs, make_classifier, make_schedule
+from kerasllm.models.presets import (
+    default_epochs,
+    default_patience,
+    make_classifier,
+    make_schedule,
+)
 from kerasllm.optimizers import Adam, AdamW
 from kerasllm.training import (
     FGM,
@@ -25,8 +30,6 @@ keras_tuner = require_keras_tuner()
 OBJECTIVE = "val_macro_f1"
 # What Hyperband says about the length of a trial.
 EPOCHS = "tuner/epochs"
-# Rows in a batch where nothing is learned.
-JUDGED_BATCH = 256
 
 
 class TextClassifierHyperModel(keras_tuner.HyperModel):
@@ -55,6 +58,8 @@ class TextClassifierHyperModel(keras_tuner.HyperModel):
         dtype: Dtype policy, such as `"mixed_bfloat16"`; Keras's global one by default.
     """
 
+    judged_batch = 256  # rows in a batch where nothing is learned
+
     def __init__(self, name, task, epochs=None, patience=4, space=None, dtype=None):
         super().__init__(name=name)
         self.preset, self.task = name, task
@@ -66,21 +71,13 @@ class TextClassifierHyperModel(keras_tuner.HyperModel):
 
     def build(self, hp):
         values = self._values(hp)
-        encoded = self._encoded(values)
-        num_classes = len(self.task.labels)
-        model = make_classifier(
-            self.preset,
-            len(encoded.pipeline.vocabulary),
-            num_classes,
-            dtype=self.dtype,
-            **self.space.model_arguments(values),
-        )
+        model = self._model(values)
         steps = self.scheduled_epochs(values) * self._steps(values)
         loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-        if values["label_smoothing"]:
+        if values.get("label_smoothing"):
             loss = SmoothedCrossentropy(values["label_smoothing"])
-        metrics = ["accuracy", MacroF1(num_classes)]
-        model.compile(self._optimizer(values, steps), loss, metrics=metrics)
+        metrics = ["accuracy", MacroF1(len(self.task.labels))]
+        model.compile(self._optimizer(model, values, steps), loss, metrics=metrics)
         return regularize(model, regularizers(values))
 
     def fit(self, hp, model, callbacks=(), stop_epoch=None, seconds=None, seed=0, verbose=0):
@@ -102,13 +99,13 @@ class TextClassifierHyperModel(keras_tuner.HyperModel):
         encoded = self._encoded(values)
         ids, labels = encoded.train
         weights = None
-        if values["class_weights"] == "balanced":
+        if values.get("class_weights") == "balanced":
             weights = class_weights(labels, len(self.task.labels))
-        ours = [WeightAverage(values["ema"])] if values["ema"] else []
+        ours = [WeightAverage(values["ema"])] if values.get("ema") else []
         limit = TimeLimit(seconds)
         valid = None
         if encoded.valid is not None:
-            valid = make_batches(*encoded.valid, JUDGED_BATCH)
+            valid = make_batches(*encoded.valid, self.judged_batch)
             patience = keras.callbacks.EarlyStopping(OBJECTIVE, mode="max", patience=self.patience)
             ours.append(patience)
         history = model.fit(
@@ -127,6 +124,44 @@ class TextClassifierHyperModel(keras_tuner.HyperModel):
         """The `kerasllm.text.TextPipeline` of a trial with these values."""
         return self._encoded(values).pipeline
 
+    def finished(self, model):
+        """A trained model as it is saved, without what only its training needed."""
+        return model
+
+    def replaced(self, **changes):
+        """The same hypermodel with other arguments, such as another task.
+
+        Args:
+            **changes: Of the class.
+        """
+        arguments = {name: getattr(self, name) for name in ("task", "epochs", "patience", "space")}
+        return type(self)(**{**self._identity(), **arguments, "dtype": self.dtype, **changes})
+
+    def of_recipe(self):
+        """The preset as the classification recipe trains it, with its number of epochs.
+
+        Returns:
+            A hypermodel, and the dict of its hyperparameters.
+        """
+        space = SearchSpace(self.preset)
+        values = space.defaults()
+        epochs = default_epochs(len(self.task.train), values["batch_size"])
+        return self.replaced(epochs=epochs, patience=default_patience(epochs), space=space), values
+
+    def _identity(self):
+        """The arguments that say which model it is."""
+        return {"name": self.preset}
+
+    def _model(self, values):
+        """The model of these values, not compiled."""
+        return make_classifier(
+            self.preset,
+            len(self._encoded(values).pipeline.vocabulary),
+            len(self.task.labels),
+            dtype=self.dtype,
+            **self.space.model_arguments(values),
+        )
+
     def _values(self, hp):
         values = self.space.declare(hp)
         return {**values, EPOCHS: hp.values[EPOCHS]} if EPOCHS in hp.values else values
@@ -142,7 +177,7 @@ class TextClassifierHyperModel(keras_tuner.HyperModel):
         most = self.epochs or default_epochs(len(self.task.train), values["batch_size"])
         return values.get(EPOCHS) or max(1, round(most * values["epochs_share"]))
 
-    def _optimizer(self, values, steps):
+    def _optimizer(self, model, values, steps):
         schedule = make_schedule(
             self.preset,
             steps,
@@ -163,6 +198,9 @@ class EmbeddingLSTMHyperModel(TextClassifierHyperModel):
     def __init__(self, task, **options):
         super().__init__("embedding_lstm", task, **options)
 
+    def _identity(self):
+        return {}
+
 
 class TransformerHyperModel(TextClassifierHyperModel):
     """`TextClassifierHyperModel` of the preset "transformer"."""
@@ -170,11 +208,14 @@ class TransformerHyperModel(TextClassifierHyperModel):
     def __init__(self, task, **options):
         super().__init__("transformer", task, **options)
 
+    def _identity(self):
+        return {}
+
 
 def regularizers(values):
     """Those that the hyperparameters ask for, for `kerasllm.training.regularize`."""
-    found = [WordDropout(values["word_dropout"])] if values["word_dropout"] else []
-    second = {"r_drop": RDrop, "fgm": FGM}.get(values["second_pass"])
+    found = [WordDropout(values["word_dropout"])] if values.get("word_dropout") else []
+    second = {"r_drop": RDrop, "fgm": FGM}.get(values.get("second_pass"))
     return [*found, second(values[values["second_pass"]])] if second else found
 
 

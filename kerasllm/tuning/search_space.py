@@ -1,5 +1,6 @@
 """What a search may vary: hyperparameters, their ranges and defaults, as data for each preset."""
 
+import copy
 import dataclasses
 import inspect
 import json
@@ -96,7 +97,25 @@ SEARCH_SPACES = {
         "dropout": Range(0.1, 0.5),
         "learning_rate": Range(3e-4, 3e-3, log=True),
     },
+    # Weights, structure and tokenizer are those of the pretrained folder.
+    "bert": {
+        "peft": Choice(("none", "lora")),
+        "lora_rank": Choice((4, 8, 16), 8, when=("peft", "lora")),
+        "frozen_blocks": Choice((0, 2, 4, 6), when=("peft", "none")),  # the embeddings with them
+        "layer_decay": Choice((1.0, 0.95, 0.9, 0.8), when=("peft", "none")),
+        "max_length": Choice((64, 128, 256), 256),
+        "dropout_samples": Choice((1, 4, 8)),  # of multi-sample dropout
+        "warmup_share": Choice((0.0, 0.1, 0.2)),
+        "batch_size": Choice((16, 32, 64)),
+        "epochs": Choice((2, 3, 4)),  # the schedule is as long. Hyperband sets them itself
+        "weight_decay": Choice((0.0, 0.01, 0.1)),
+        "dropout": Range(0.05, 0.3),
+        "learning_rate": Range(1e-5, 1e-4, log=True, when=("peft", "none")),
+        "lora_learning_rate": Range(1e-4, 2e-3, 5e-4, log=True, when=("peft", "lora")),
+    },
 }
+# Arguments of a pretrained model that go to its backbone.
+BACKBONE_ARGUMENTS = {"attention_dropout"}
 
 
 class SearchSpace:
@@ -128,6 +147,9 @@ class SearchSpace:
         self.name, self.preset = name, preset
         parameters = inspect.signature(preset["class"].__init__).parameters
         self._arguments = set(parameters) - {"self", "kwargs", "vocabulary_size", "num_classes"}
+        if "backbone" in parameters:
+            self._arguments = self._arguments - {"backbone"} | BACKBONE_ARGUMENTS
+        self._changed_names = set(changes or ())
         self.dimensions = dict(SEARCH_SPACES[name])
         for key, change in (changes or {}).items():
             if key not in self.dimensions and key not in self._arguments - {"dtype"}:
@@ -159,6 +181,29 @@ class SearchSpace:
             if found is not None:
                 values[name] = found
         return values
+
+    def limited(self, limits):
+        """The same space without the choices that a task does not allow.
+
+        Of the space's own choices those above a limit become the limit; the user's are refused.
+
+        Args:
+            limits: dict of hyperparameter, a `Choice` of numbers, to the largest value.
+
+        Raises:
+            ValueError: If a value that the user set is above its limit.
+        """
+        other = copy.copy(self)
+        other.dimensions = dict(self.dimensions)
+        for name, most in limits.items():
+            dimension = self.dimensions[name]
+            above = [value for value in dimension.values if value > most]
+            if above and name in self._changed_names:
+                raise ValueError(f"{name} is set to {above[0]}; expected at most {most}.")
+            values = tuple(dict.fromkeys(min(value, most) for value in dimension.values))
+            default = min(self._default(name), most)
+            other.dimensions[name] = dataclasses.replace(dimension, values=values, default=default)
+        return other
 
     def model_arguments(self, values):
         """Those of the values that the model's class takes."""

@@ -4,7 +4,13 @@ import dataclasses
 
 import numpy as np
 
-from kerasllm.text import CharTokenizer, JiebaTokenizer, TextCleaner, TextPipeline
+from kerasllm.text import (
+    CharTokenizer,
+    JiebaTokenizer,
+    TextCleaner,
+    TextPipeline,
+    WordPiecePipeline,
+)
 
 TOKENIZERS = {"jieba": JiebaTokenizer, "char": CharTokenizer}
 ENCODINGS_KEPT = 3
@@ -14,7 +20,7 @@ ENCODINGS_KEPT = 3
 class EncodedTask:
     """A pipeline and what it makes of the rows: `(token ids, label ids)` of each part."""
 
-    pipeline: TextPipeline
+    pipeline: TextPipeline | WordPiecePipeline
     train: tuple
     valid: tuple | None
 
@@ -38,14 +44,27 @@ class TextTask:
     def encoded(self, tokenizer, min_frequency):
         """The `EncodedTask` of a tokenizer, "jieba" or "char"; the last few are kept."""
         key = tokenizer, min_frequency
-        found = self._encoded.pop(key, None) or self._encode(*key)
+        return self._kept(key, lambda: self._fitted_pipeline(tokenizer, min_frequency))
+
+    def encoded_with(self, tokenizer, max_length):
+        """The `EncodedTask` of a pretrained model's tokenizer; the last few are kept.
+
+        Args:
+            tokenizer: A `kerasllm.text.WordPieceTokenizer`.
+            max_length: Tokens of a text; the rest is cut.
+        """
+        key = id(tokenizer), max_length
+        return self._kept(key, lambda: WordPiecePipeline(tokenizer, self.labels, max_length))
+
+    def _kept(self, key, make_pipeline):
+        found = self._encoded.pop(key, None) or self._encode(make_pipeline())
         self._encoded[key] = found  # the latest at the end
         while len(self._encoded) > ENCODINGS_KEPT:
             self._encoded.pop(next(iter(self._encoded)))
         return found
 
-    def _encode(self, tokenizer, min_frequency):
-        pipeline = TextPipeline.fit(
+    def _fitted_pipeline(self, tokenizer, min_frequency):
+        return TextPipeline.fit(
             self.train["text"].tolist(),
             cleaner=TextCleaner(),
             tokenizer=TOKENIZERS[tokenizer](),
@@ -56,6 +75,7 @@ class TextTask:
             max_length=self.max_length,
         )
 
+    def _encode(self, pipeline):
         def encode(rows):
             ids = [np.array(text, "int32") for text in pipeline.encode(rows["text"].tolist())]
             return ids, pipeline.label_ids(rows["label"])

@@ -9,11 +9,10 @@ import pandas as pd
 
 from kerasllm import TextClassifier
 from kerasllm.files import atomic_write, replace_file
-from kerasllm.models.presets import default_epochs, default_patience
-from kerasllm.tuning.hypermodel import EPOCHS, TextClassifierHyperModel
+from kerasllm.models.loading import without_optimizer
+from kerasllm.tuning.hypermodel import EPOCHS
 from kerasllm.tuning.records import CHECKPOINT
 from kerasllm.tuning.requirements import require_keras_tuner
-from kerasllm.tuning.search_space import SearchSpace
 from kerasllm.tuning.task import TextTask
 from kerasllm.tuning.tuner import figures, give_memory_back, training_seed
 
@@ -101,15 +100,15 @@ def judged_classifier(hypermodel, record, folder, seed):
         hp.values = dict(values)
         model = hypermodel.build(hp)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # the optimizer's state is there too
+            warnings.simplefilter("ignore")  # the optimizer's state is not there
             model.load_weights(path)
     except Exception:  # whatever HDF5 makes of the file
         print(f"{path} is missing or damaged: the trial is trained again.")
         best = record["figures"]["best_epoch"]
         model, _ = train_once(hypermodel, values, seed, stop_epoch=best)
-        with replace_file(path) as temporary:
+        with replace_file(path) as temporary, without_optimizer(model):
             model.save_weights(temporary)
-    return TextClassifier(model, pipeline)
+    return TextClassifier(hypermodel.finished(model), pipeline)
 
 
 def retrained_classifier(hypermodel, record, epochs, seed):
@@ -125,12 +124,10 @@ def retrained_classifier(hypermodel, record, epochs, seed):
     rows = pd.concat([task.train, task.valid], ignore_index=True)
     all_rows = TextTask(rows, None, task.max_length, task.max_vocabulary)
     values = record["values"]
-    whole = TextClassifierHyperModel(
-        hypermodel.preset, all_rows, space=hypermodel.space, dtype=hypermodel.dtype
-    )
+    whole = hypermodel.replaced(task=all_rows)
     scheduled = {**values, EPOCHS: hypermodel.scheduled_epochs(values)}
     model, _ = train_once(whole, scheduled, seed, stop_epoch=epochs)
-    return TextClassifier(model, whole.pipeline(values))
+    return TextClassifier(whole.finished(model), whole.pipeline(values))
 
 
 def compare_with_default(hypermodel, record, folder, seeds, report=print):
@@ -149,18 +146,7 @@ def compare_with_default(hypermodel, record, folder, seeds, report=print):
     Returns:
         dict of "default" and "best" to a list of dicts, one a seed.
     """
-    space = SearchSpace(hypermodel.preset)
-    defaults = space.defaults()
-    epochs = default_epochs(len(hypermodel.task.train), defaults["batch_size"])
-    preset = TextClassifierHyperModel(
-        hypermodel.preset,
-        hypermodel.task,
-        epochs,
-        default_patience(epochs),
-        space,
-        hypermodel.dtype,
-    )
-    contenders = {"default": (preset, defaults), "best": (hypermodel, record["values"])}
+    contenders = {"default": hypermodel.of_recipe(), "best": (hypermodel, record["values"])}
     results = {name: [] for name in contenders}
     for seed in range(seeds):
         for name, (model, values) in contenders.items():

@@ -2,6 +2,7 @@
 
 import ctypes
 import errno
+import functools
 import gc
 import hashlib
 import json
@@ -16,6 +17,7 @@ import traceback
 import keras
 import numpy as np
 
+from kerasllm.models.loading import without_optimizer
 from kerasllm.training.tensorboard import HParams, TensorBoard, Throughput
 from kerasllm.tuning.oracles import OBJECTIVE, ORDER, RESULT, message
 from kerasllm.tuning.records import CHECKPOINT, TRIALS, values_key
@@ -24,6 +26,7 @@ from kerasllm.tuning.requirements import require_keras_tuner
 keras_tuner = require_keras_tuner()
 
 from keras_tuner.engine.trial import TrialStatus  # noqa: E402
+from keras_tuner.src.engine.tuner_utils import SaveBestEpoch  # noqa: E402
 
 HEARTBEAT_SECONDS = 5
 # A chief that does not answer for so long is gone.
@@ -99,6 +102,12 @@ class SearchTuner(keras_tuner.Tuner):
         histories = super().run_trial(trial, callbacks=[board], seed=seed, seconds=order["seconds"])
         return figures(histories[0], time.monotonic() - begun)
 
+    def _build_and_fit_model(self, trial, *args, **kwargs):
+        for callback in kwargs["callbacks"]:
+            if isinstance(callback, SaveBestEpoch):  # Keras Tuner's
+                callback._save_model = functools.partial(save_weights_alone, callback)
+        return super()._build_and_fit_model(trial, *args, **kwargs)
+
     def _populate_initial_space(self):
         """Declares the space without building models for it."""
         hp = self.oracle.get_space()
@@ -118,6 +127,12 @@ class SearchTuner(keras_tuner.Tuner):
 
     def save(self):
         """The oracle's records hold all."""
+
+
+def save_weights_alone(callback):
+    """What a `SaveBestEpoch` does, without the optimizer's state, which no checkpoint needs."""
+    with without_optimizer(callback.model):
+        callback.model.save_weights(callback.filepath)
 
 
 class Heart:

@@ -1,5 +1,6 @@
 """Explanations: against exact answers, and their properties on a trained classifier."""
 
+import contextlib
 import html.parser
 import re
 
@@ -9,6 +10,7 @@ import pytest
 from keras import ops
 from small_classifier import LABELS, TEXTS, make_classifier
 
+from kerasllm import TextClassifier
 from kerasllm.explain import (
     Attribution,
     attention_attribution,
@@ -20,6 +22,10 @@ from kerasllm.explain import (
     to_html,
     to_terminal,
 )
+from kerasllm.explain.outputs import replaced_call
+from kerasllm.layers import TransformerEncoderBlock
+from kerasllm.models import BertBackbone, BertClassifier, TransformerClassifier
+from kerasllm.text import WordPiecePipeline, WordPieceTokenizer
 
 TEXT = "房间很干净，但是服务太差了"
 IDS = np.array([3, 5, 4, 7, 7, 2])
@@ -141,7 +147,7 @@ def test_one_text_is_explained_in_its_words():
         found = explain_text(classifier, TEXT, method=method, output="probability")
         assert found.label == label
         assert found.output == pytest.approx(probability, abs=1e-5)
-        assert "".join(found.tokens).replace("[UNK]", "") in TEXT or "[UNK]" in found.tokens
+        assert "".join(found.tokens) == TEXT.replace("，", ",")  # as it is cleaned
         assert len(found.tokens) == len(found.scores) == 13
     other = next(name for name in LABELS if name != label)
     assert explain_text(classifier, TEXT, other).label == other
@@ -203,6 +209,91 @@ def test_attentions_are_collected_from_keras_layers():
 def test_padding_draws_no_attention():
     padded = np.array([3, 5, 4, 0, 0])
     assert attention_attribution(make_transformer(), padded).scores[3:].max() < 1e-6
+
+
+def make_bert():
+    keras.utils.set_random_seed(0)
+    backbone = BertBackbone(30, num_layers=2, num_heads=2, hidden_dim=16, max_length=12)
+    return BertClassifier(backbone, 3)
+
+
+def make_transformer_classifier():
+    keras.utils.set_random_seed(0)
+    return TransformerClassifier(30, 3, hidden_dim=16, num_heads=4, max_length=12)
+
+
+def of_stock_layer(layer, states, mask):
+    """The weights that `keras.layers.MultiHeadAttention` gives with the same kernels."""
+    stock = keras.layers.MultiHeadAttention(layer.num_heads, layer.head_dim)
+    stock.build(states.shape, states.shape)
+    heads = layer.num_heads, layer.head_dim
+    for name in ("query", "key", "value"):
+        ours, theirs = getattr(layer, f"{name}_dense"), getattr(stock, f"{name}_dense")
+        theirs.kernel.assign(ops.reshape(ours.kernel, (-1, *heads)))
+        theirs.bias.assign(ops.reshape(ours.bias, heads))
+    _, scores = stock(states, states, attention_mask=mask[:, None, :], return_attention_scores=True)
+    return np.array(scores)[0]
+
+
+@pytest.mark.parametrize("make", [make_bert, make_transformer_classifier])
+def test_attentions_of_fused_blocks_are_those_of_keras_layers(make):
+    model = make()
+    for weight in model.trainable_weights:
+        weight.assign(3 * weight)  # so that attention is not even
+    ids = np.array([[3, 5, 4, 7, 9, 0, 0]])
+    before = np.array(model(ids))
+    blocks = getattr(model, "backbone", model)
+    blocks = [layer for layer in blocks.layers if isinstance(layer, TransformerEncoderBlock)]
+    states = []
+
+    def record(original, inputs, *args, **kwargs):
+        states.append(inputs)
+        return original(inputs, *args, **kwargs)
+
+    with contextlib.ExitStack() as stack:
+        for block in blocks:
+            stack.enter_context(replaced_call(block.attention, record))
+        model(ids)
+    found = collect_attentions(model, ids)
+    assert len(found) == len(states) == len(blocks) == 2
+    for weights, block, inputs in zip(found, blocks, states, strict=True):
+        expected = of_stock_layer(block.attention, inputs, ids != 0)
+        assert expected.std(axis=-1).max() > 0.05
+        # Keras lets queries that are padding see nothing; nobody reads their states.
+        np.testing.assert_allclose(weights[:, :5], expected[:, :5], atol=1e-6)
+    np.testing.assert_array_equal(np.array(model(ids)), before)
+    rolled = attention_attribution(model, ids[0])
+    np.testing.assert_allclose(rolled.scores, rollout_by_hand(found)[0], atol=1e-6)
+    assert rolled.scores[5:].max() < 1e-6  # padding
+
+
+def test_a_hook_on_a_layer_stays():
+    layer = keras.layers.Dense(2)
+    layer.call = hook = lambda inputs: inputs
+    with replaced_call(layer, lambda original, inputs: 2 * original(inputs)):
+        assert layer.call(3) == 6
+    assert layer.call is hook
+
+
+def test_unknown_words_are_shown_as_they_stand_in_the_text():
+    """They were once shown by the vocabulary's name, [UNK]."""
+    tokenizer = WordPieceTokenizer(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"房间很好"])
+    pipeline = WordPiecePipeline(tokenizer, LABELS, max_length=10)
+    assert pipeline.pieces(["房间Wi-Fi很好，赞", ""]) == [
+        ["[CLS]", *"房间", "Wi", "-", "Fi", *"很好,", "[SEP]"],
+        ["[CLS]", "[SEP]"],
+    ]
+    for texts in (["房间Wi-Fi很好，赞"], ["😀好"], ["好" * 20]):
+        assert len(pipeline.pieces(texts)[0]) == len(pipeline.encode(texts)[0])
+    classifier = TextClassifier(make_bert(), pipeline)
+    found = explain_text(classifier, "房间Wi-Fi很好", method="attention")
+    shown = re.sub(r"\x1b\[[0-9;]*m", "", found.to_terminal())
+    assert "Wi-Fi" in shown and "UNK" not in shown
+    classifier = make_classifier()
+    found = explain_text(classifier, "房间㍿很干净", method="occlusion")
+    assert "[UNK]" not in found.tokens and "".join(found.tokens).startswith("房间")
+    assert len(found.tokens) == len(classifier.pipeline.encode(["房间㍿很干净"])[0])
+    assert explain_text(classifier, "", method="occlusion").tokens == ["[UNK]"]
 
 
 def test_attentions_may_come_from_a_function():

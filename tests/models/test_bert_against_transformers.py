@@ -151,3 +151,33 @@ def test_labels_are_written_and_read(pairs, tmp_path):
     assert labels_of(read_config(tmp_path)) == ["好", "中", "差"]
     with pytest.raises(ValueError, match="There are 2 labels for 3 classes"):
         ours.save_pretrained(tmp_path, labels=["好", "差"])
+
+
+@pytest.mark.parametrize("family", ["bert", "electra", "distilbert", "albert"])
+def test_a_classifiers_dropout_spreads_as_that_of_transformers(family, tmp_path):
+    """The standard deviation of each logit over many dropouts of one text.
+
+    ELECTRA's classifier drops twice: before its dense layer, which was missing once, and behind it.
+    """
+    theirs = folders.make_theirs(family, "BertClassifier")
+    config = theirs.config.to_dict()
+    rate = find_family(config["model_type"]).classifier_dropout
+    options = {name: 0.0 for name in config if "dropout" in name and name != rate} | {rate: 0.4}
+    weights = theirs.state_dict()
+    theirs = type(theirs)(type(theirs.config)(**config | options))
+    theirs.load_state_dict(weights)
+    folder = folders.save_theirs(theirs, tmp_path)
+    ours = load_ours("BertClassifier", folder)
+    inputs = {
+        name: np.repeat(value[:1], 4000, axis=0) for name, value in folders.make_inputs().items()
+    }
+    torch.manual_seed(0)
+    theirs.train()
+    with torch.no_grad():
+        expected = theirs(**folders.as_theirs(inputs, family)).logits.numpy()
+    keras.utils.set_random_seed(0)
+    found = np.array(ours(inputs, training=True))
+    assert expected.std(axis=0).min() > 0.01
+    np.testing.assert_allclose(found.std(axis=0), expected.std(axis=0), rtol=0.08)
+    dropouts = [layer.rate for layer in ours._flatten_layers() if layer.name == "pooler_dropout"]
+    assert dropouts == ([0.4] if family == "electra" else [])

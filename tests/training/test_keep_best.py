@@ -1,11 +1,14 @@
 """KeepBest: what it keeps, when it stops, and what it resumes after a kill at any moment."""
 
+import io
 import json
 import math
 import os
 import pathlib
+import warnings
 import zipfile
 
+import h5py
 import keras
 import numpy as np
 import pytest
@@ -15,6 +18,7 @@ from kerasllm.evaluation import plot_learning_curves
 from kerasllm.metrics import ConfusionMatrix, MacroF1
 from kerasllm.models import EmbeddingLSTMClassifier
 from kerasllm.training import KeepBest
+from kerasllm.training.keep_best import load_optimizer, save_optimizer
 
 NAN = float("nan")
 
@@ -328,6 +332,49 @@ def test_run_killed_at_every_epoch_ends_bit_for_bit_like_the_unbroken_one(tmp_pa
     ):
         for mine, theirs in zip(ours, expected, strict=True):
             np.testing.assert_array_equal(np.array(mine), np.array(theirs), err_msg=mine.path)
+
+
+def test_the_optimizers_state_is_kept_of_the_last_epoch_alone(tmp_path):
+    model, keep = train(tmp_path, 1)
+    best = keep.state["best_epoch"] + 1
+    files = {"state.json", "epoch_4.keras", f"epoch_{best}.keras", "epoch_4.optimizer.npz"}
+    assert set(os.listdir(tmp_path)) == files
+    assert int(model.optimizer.iterations) == 4 * 6
+    for path in tmp_path.glob("*.keras"):
+        with zipfile.ZipFile(path) as archive, archive.open("model.weights.h5") as weights:
+            names = []
+            with h5py.File(io.BytesIO(weights.read())) as file:
+                file.visit(names.append)
+        assert not [name for name in names if name.startswith("optimizer/vars/")]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # nothing is said about what was left out on purpose
+        loaded = keep.best_model()
+    assert int(loaded.optimizer.iterations) == 0
+    assert loaded.optimizer.get_config() == model.optimizer.get_config()
+    (tmp_path / "epoch_4.optimizer.npz").rename(tmp_path / "other.npz")
+    with pytest.raises(ValueError, match=r"epoch_4\.optimizer\.npz is missing"):
+        KeepBest(tmp_path).resume()
+    (tmp_path / "epoch_4.optimizer.npz").write_bytes(b"PK half")
+    with pytest.raises(ValueError, match=r"epoch_4\.optimizer\.npz is damaged"):
+        KeepBest(tmp_path).resume()
+
+
+def test_bfloat16_state_of_an_optimizer_is_kept_exactly(tmp_path):
+    optimizers = [keras.optimizers.Adam(0.1) for _ in range(2)]
+    variable = keras.Variable(np.linspace(-1, 1, 7), dtype="bfloat16")
+    for optimizer in optimizers:
+        optimizer.build([variable])
+    optimizers[0].apply([keras.ops.cast(np.linspace(0.1, 3, 7), "bfloat16")], [variable])
+    save_optimizer(optimizers[0], tmp_path / "state.npz")
+    load_optimizer(optimizers[1], tmp_path / "state.npz")
+    for found, expected in zip(*(one.variables for one in optimizers), strict=True):
+        assert found.dtype == expected.dtype
+        np.testing.assert_array_equal(np.array(found, "float32"), np.array(expected, "float32"))
+    optimizers[1].build([variable])
+    other = keras.optimizers.SGD(0.1)
+    other.build([variable])
+    with pytest.raises(ValueError, match="is of another optimizer"):
+        load_optimizer(other, tmp_path / "state.npz")
 
 
 def test_fit_stops_when_patience_is_over(tmp_path):

@@ -5,11 +5,11 @@ import json
 import keras_tuner
 import pytest
 
-from kerasllm.models.presets import CLASSIFIER_PRESETS, make_classifier
+from kerasllm.models.presets import CLASSIFIER_PRESETS, PRETRAINED_PRESETS, make_classifier
 from kerasllm.tuning import SEARCH_SPACES, Choice, Range, SearchSpace, read_changes
 
 
-@pytest.mark.parametrize("name", SEARCH_SPACES)
+@pytest.mark.parametrize("name", CLASSIFIER_PRESETS)
 def test_defaults_are_those_of_the_preset(name):
     space, preset = SearchSpace(name), CLASSIFIER_PRESETS[name]
     defaults = space.defaults()
@@ -23,6 +23,30 @@ def test_defaults_are_those_of_the_preset(name):
     plain = make_classifier(name, 50, 2).get_config()
     ours = make_classifier(name, 50, 2, **space.model_arguments(defaults)).get_config()
     assert {**plain, "name": ""} == {**ours, "name": ""}
+
+
+def test_defaults_of_a_pretrained_model_are_those_of_the_classification_recipe():
+    defaults, preset = SearchSpace("bert").defaults(), PRETRAINED_PRESETS["bert"]
+    for name in ("learning_rate", "warmup_share", "batch_size", "epochs"):
+        assert defaults[name] == preset[name]
+    assert defaults["dropout"] == preset["arguments"]["dropout"]
+    assert defaults["peft"] == "none" and defaults["max_length"] == 256
+    off = {"frozen_blocks": 0, "layer_decay": 1.0, "weight_decay": 0.0, "dropout_samples": 1}
+    assert off.items() <= defaults.items()
+    assert not {"lora_rank", "lora_learning_rate"} & set(defaults)
+
+
+def test_limits_of_a_task_cut_the_spaces_own_choices_and_refuse_the_users():
+    limits = {"max_length": 100, "frozen_blocks": 3, "epochs": 1}
+    space = SearchSpace("bert", {"frozen_blocks": [0, 3]}).limited(limits)
+    assert space.dimensions["max_length"].values == (64, 100)
+    assert space.dimensions["frozen_blocks"].values == (0, 3)
+    assert space.dimensions["epochs"].values == (1,)
+    defaults = space.defaults()
+    assert defaults["max_length"] == 100 and defaults["epochs"] == 1
+    with pytest.raises(ValueError, match="frozen_blocks is set to 4; expected at most 3"):
+        SearchSpace("bert", {"frozen_blocks": [0, 4]}).limited(limits)
+    assert SEARCH_SPACES["bert"]["max_length"].values == (64, 128, 256)
 
 
 @pytest.mark.parametrize("name", SEARCH_SPACES)

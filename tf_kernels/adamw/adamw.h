@@ -8,6 +8,10 @@
 //   momentum += (gradient - momentum) * (1 - beta_1)
 //   velocity += (gradient^2 - velocity) * (1 - beta_2)
 //   parameter -= momentum * alpha / (sqrt(velocity) + epsilon)
+//
+// A parameter may be the float32 master weights of a bfloat16 variable (Micikevicius et al., Mixed
+// Precision Training, 2018), which then gets the rounded result. Where the variable is not its
+// master's rounded value, somebody else has assigned it, and the master takes its value first.
 #ifndef KERASLLM_ADAMW_ADAMW_H_
 #define KERASLLM_ADAMW_ADAMW_H_
 
@@ -27,6 +31,9 @@ struct AdamwParameter {
   const bfloat16* gradient_bfloat16;  // this one
   bool decays;
   float multiplier = 1.0f;  // of the learning rate
+  // Of master weights: the bfloat16 variable, before and after; else null.
+  const bfloat16* rounded = nullptr;
+  bfloat16* new_rounded = nullptr;
 };
 
 struct AdamwStep {

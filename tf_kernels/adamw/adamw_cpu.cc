@@ -40,6 +40,14 @@ Vec gradient_at(const AdamwParameter& p, int64_t i, int64_t count) {
                                : load_first(p.gradient_bfloat16 + i, count);
 }
 
+// Master weights, or the variable's own value where it is not what they round to.
+Vec current_master(Vec master, const bfloat16* rounded, int64_t count) {
+  bfloat16 lanes[kLanes];
+  store(lanes, master);
+  const Vec expected = load(lanes), found = load_first(rounded, count);
+  return bits_of(expected) == bits_of(found) ? master : found;
+}
+
 double sum_of_squares(const AdamwParameter& p, int64_t begin, int64_t end) {
   double sum = 0.0;
   for (; begin < end; begin += kExactElements) {
@@ -73,6 +81,7 @@ void update(const AdamwParameter& p, int64_t begin, int64_t end, const AdamwStep
     Vec gradient = gradient_at(p, i, count);
     if (clips) gradient *= factor;
     Vec parameter = load_first(p.parameter + i, count);
+    if (p.rounded != nullptr) parameter = current_master(parameter, p.rounded + i, count);
     if (decays) parameter -= parameter * step.weight_decay * learning_rate;
     Vec momentum = load_first(p.momentum + i, count);
     momentum += (gradient - momentum) * step.momentum_rate;
@@ -82,6 +91,7 @@ void update(const AdamwParameter& p, int64_t begin, int64_t end, const AdamwStep
     store_first(p.new_momentum + i, momentum, count);
     store_first(p.new_velocity + i, velocity, count);
     store_first(p.new_parameter + i, parameter, count);
+    if (p.rounded != nullptr) store_first(p.new_rounded + i, parameter, count);
   }
 }
 

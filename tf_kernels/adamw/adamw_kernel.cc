@@ -1,6 +1,7 @@
 // KerasllmAdamw on the CPU: the variables are locked, checked and updated where they lie.
 #include <algorithm>
 #include <memory>
+#include <numeric>
 #include <vector>
 
 #include "adamw/adamw.h"
@@ -25,10 +26,10 @@ using VarPointer = tensorflow::core::RefCountPtr<Var>;
 // when the update is done, as with TensorFlow's own assignments.
 class LockedVariables {
  public:
-  Status lock(OpKernelContext* context, int count) {
-    for (int i = 0; i < count; ++i) {
+  Status lock(OpKernelContext* context, const std::vector<int>& inputs) {
+    for (const int input : inputs) {
       tensorflow::ResourceHandle handle;
-      TF_RETURN_IF_ERROR(tensorflow::HandleFromInput(context, i, &handle));
+      TF_RETURN_IF_ERROR(tensorflow::HandleFromInput(context, input, &handle));
       VarPointer variable;
       TF_RETURN_IF_ERROR(tensorflow::LookupResource(context, handle, &variable));
       variables_.push_back(std::move(variable));
@@ -48,15 +49,16 @@ class LockedVariables {
 
   const Tensor& value(int index) const { return *variables_[index]->tensor(); }
 
-  Status check(int index) const {
+  Status check(int index, tensorflow::DataType expected) const {
     if (!variables_[index]->is_initialized) {
       return absl::FailedPreconditionError(
           absl::StrCat("KerasllmAdamw: variable ", index, " is not initialized"));
     }
-    if (value(index).dtype() == tensorflow::DT_FLOAT) return absl::OkStatus();
+    if (value(index).dtype() == expected) return absl::OkStatus();
     return absl::InvalidArgumentError(absl::StrCat("KerasllmAdamw: variable ", index, " has dtype ",
                                                    tensorflow::DataTypeString(value(index).dtype()),
-                                                   ", expected float"));
+                                                   ", expected ",
+                                                   tensorflow::DataTypeString(expected)));
   }
 
   // Allocates buffers for the new values where the old ones are read elsewhere.
@@ -67,15 +69,12 @@ class LockedVariables {
       Tensor* const tensor = variables_[i]->tensor();
       is_shared_[i] = !tensor->RefCountIsOne();
       if (!is_shared_[i]) continue;
-      TF_RETURN_IF_ERROR(
-          context->allocate_temp(tensorflow::DT_FLOAT, tensor->shape(), &new_values_[i]));
+      TF_RETURN_IF_ERROR(context->allocate_temp(tensor->dtype(), tensor->shape(), &new_values_[i]));
     }
     return absl::OkStatus();
   }
-  const float* old_data(int index) const { return value(index).flat<float>().data(); }
-  float* new_data(int index) {
-    Tensor* const own = variables_[index]->tensor();
-    return (is_shared_[index] ? &new_values_[index] : own)->flat<float>().data();
+  Tensor* new_value(int index) {
+    return is_shared_[index] ? &new_values_[index] : variables_[index]->tensor();
   }
   void commit() {
     for (size_t i = 0; i < variables_.size(); ++i) {
@@ -99,8 +98,13 @@ class AdamwOp : public OpKernel {
 
   void Compute(OpKernelContext* context) override {
     const int count = attributes_.num_parameters;
+    std::vector<int> inputs(3 * count);
+    std::iota(inputs.begin(), inputs.end(), 0);
+    for (int i = 0; i < attributes_.num_rounded(); ++i) {
+      inputs.push_back(attributes_.rounded_input(i));
+    }
     LockedVariables variables;
-    OP_REQUIRES_OK(context, variables.lock(context, 3 * count));
+    OP_REQUIRES_OK(context, variables.lock(context, inputs));
     OP_REQUIRES_OK(context, check(context, variables));
     OP_REQUIRES_OK(context, variables.prepare(context));
     std::vector<AdamwParameter> parameters(count);
@@ -109,18 +113,23 @@ class AdamwOp : public OpKernel {
       const int at = attributes_.input(0, i), momentum = attributes_.input(1, i);
       const int velocity = attributes_.input(2, i);
       p.size = variables.value(at).NumElements();
-      p.parameter = variables.old_data(at);
-      p.momentum = variables.old_data(momentum);
-      p.velocity = variables.old_data(velocity);
-      p.new_parameter = variables.new_data(at);
-      p.new_momentum = variables.new_data(momentum);
-      p.new_velocity = variables.new_data(velocity);
+      p.parameter = data_of<float>(variables.value(at));
+      p.momentum = data_of<float>(variables.value(momentum));
+      p.velocity = data_of<float>(variables.value(velocity));
+      p.new_parameter = data_of<float>(variables.new_value(at));
+      p.new_momentum = data_of<float>(variables.new_value(momentum));
+      p.new_velocity = data_of<float>(variables.new_value(velocity));
       const Tensor& gradient = context->input(attributes_.input(3, i));
       const bool is_float = gradient.dtype() == tensorflow::DT_FLOAT;
       p.gradient = is_float ? data_of<float>(gradient) : nullptr;
       p.gradient_bfloat16 = is_float ? nullptr : data_of<tensorflow::bfloat16>(gradient);
       p.decays = attributes_.decays[i];
       p.multiplier = attributes_.multipliers[i];
+    }
+    for (int i = 0; i < attributes_.num_rounded(); ++i) {
+      AdamwParameter& p = parameters[attributes_.masters[i]];
+      p.rounded = data_of<tensorflow::bfloat16>(variables.value(3 * count + i));
+      p.new_rounded = data_of<tensorflow::bfloat16>(variables.new_value(3 * count + i));
     }
     AdamwStep step = attributes_.step;
     step.learning_rate = context->input(attributes_.learning_rate_input()).scalar<float>()();
@@ -133,7 +142,14 @@ class AdamwOp : public OpKernel {
  private:
   Status check(OpKernelContext* context, const LockedVariables& variables) const {
     for (int i = 0; i < 3 * attributes_.num_parameters; ++i) {
-      TF_RETURN_IF_ERROR(variables.check(i));
+      TF_RETURN_IF_ERROR(variables.check(i, tensorflow::DT_FLOAT));
+    }
+    for (int i = 0; i < attributes_.num_rounded(); ++i) {
+      const int index = 3 * attributes_.num_parameters + i;
+      TF_RETURN_IF_ERROR(variables.check(index, tensorflow::DT_BFLOAT16));
+      const int64_t master = attributes_.masters[i];
+      const TensorShape& shape = variables.value(static_cast<int>(master)).shape();
+      TF_RETURN_IF_ERROR(check_adamw_shape(4, i, variables.value(index).shape(), shape, master));
     }
     for (int i = 0; i < attributes_.num_parameters; ++i) {
       const TensorShape& shape = variables.value(i).shape();

@@ -7,8 +7,10 @@ namespace {
 
 absl::Status adamw_shapes(tensorflow::shape_inference::InferenceContext* c) {
   tensorflow::shape_inference::ShapeHandle unused;
-  TF_RETURN_IF_ERROR(c->WithRank(c->input(c->num_inputs() - 2), 0, &unused));
-  return c->WithRank(c->input(c->num_inputs() - 1), 0, &unused);
+  int num_parameters;
+  TF_RETURN_IF_ERROR(c->GetAttr("N", &num_parameters));
+  TF_RETURN_IF_ERROR(c->WithRank(c->input(4 * num_parameters), 0, &unused));
+  return c->WithRank(c->input(4 * num_parameters + 1), 0, &unused);
 }
 
 }  // namespace
@@ -20,7 +22,9 @@ REGISTER_OP("KerasllmAdamw")
     .Input("gradients: G")
     .Input("learning_rate: float")
     .Input("alpha: float")
+    .Input("rounded: M * resource")
     .Attr("N: int >= 1")
+    .Attr("M: int >= 0 = 0")
     .Attr("G: list({float, bfloat16}) >= 1")
     .Attr("momentum_rate: float")
     .Attr("velocity_rate: float")
@@ -29,6 +33,7 @@ REGISTER_OP("KerasllmAdamw")
     .Attr("decays: list(bool) >= 1")
     .Attr("global_clipnorm: float = 0.0")
     .Attr("multipliers: list(float) = []")
+    .Attr("masters: list(int) = []")
     .SetIsStateful()
     .SetShapeFn(adamw_shapes)
     .Doc(R"doc(
@@ -40,12 +45,16 @@ velocities: The running means of the gradients' squares, float32 variables of th
 gradients: Tensors of the same shapes.
 learning_rate: What weight decay is multiplied by.
 alpha: learning_rate * sqrt(1 - beta_2^step) / (1 - beta_1^step).
+rounded: bfloat16 variables whose float32 master weights are parameters; they get the rounded
+  results. One that is not its master's rounded value was assigned by somebody else, and the master
+  takes its value before the step.
 momentum_rate: 1 - beta_1.
 velocity_rate: 1 - beta_2.
 weight_decay: 0 for none.
 decays: Whether weight decay applies to each of the parameters.
 global_clipnorm: What the norm of all gradients together is clipped to; 0 for no clipping.
 multipliers: What learning_rate and alpha are multiplied by for each of the parameters; none for 1.
+masters: Which of the parameters are the master weights of each of the rounded variables.
 )doc");
 
 }  // namespace kerasllm

@@ -92,6 +92,75 @@ void check(Isa isa, const std::vector<int64_t>& sizes, float weight_decay, float
   }
 }
 
+// Parameters of which every other one is the master weights of a bfloat16 variable; some elements
+// of that are not what the master rounds to. Threads and repeats give the same bits.
+int check_master_weights(Isa isa, int repeats) {
+  override_isa(isa);
+  const std::string text = std::string("master weights, isa=") + isa_name(isa);
+  const AdamwStep step = {1e-2f, 3e-2f, 0.1f, 0.001f, 1e-7f, 0.01f, 0.5f};
+  const std::vector<int64_t> sizes = {59, 0, 33001, 1, 128};
+  std::vector<std::vector<Buffer<float>>> found;
+  std::vector<std::vector<Buffer<bfloat16>>> found_rounded;
+  const int threads[] = {1, 2, 4};
+  for (int run = 0; run < repeats; ++run) {
+    std::mt19937 random(5);
+    std::vector<Buffer<float>> parameter, momentum, velocity, gradient;
+    std::vector<Buffer<bfloat16>> rounded, before;
+    std::vector<State> states;
+    std::vector<AdamwParameter> parameters;
+    double squares = 0.0;
+    for (const int64_t size : sizes) {
+      for (auto* group : {&parameter, &momentum, &velocity, &gradient}) group->emplace_back(size);
+      rounded.emplace_back(size);
+    }
+    for (size_t i = 0; i < sizes.size(); ++i) {
+      parameter[i].fill(random, 1.0);
+      momentum[i].fill(random, 0.1);
+      velocity[i].fill(random, 0.1);
+      gradient[i].fill(random, 1.0);
+      State state = {parameter[i].values(), momentum[i].values(), velocity[i].values()};
+      for (int64_t k = 0; k < sizes[i]; ++k) {
+        velocity[i].get()[k] = std::fabs(velocity[i].get()[k]);
+        state.velocity[k] = velocity[i][k];
+        squares += gradient[i][k] * gradient[i][k];
+        const bool assigned = i % 2 == 0 && k % 7 == 3;
+        assign(rounded[i].get() + k, assigned ? 3.0 : parameter[i][k]);
+        if (assigned) state.parameter[k] = 3.0;
+      }
+      states.push_back(state);
+      const bool master = i % 2 == 0;
+      parameters.push_back(
+          {sizes[i], parameter[i].get(), momentum[i].get(), velocity[i].get(), parameter[i].get(),
+           momentum[i].get(), velocity[i].get(), gradient[i].get(), nullptr, true, 1.0f,
+           master ? rounded[i].get() : nullptr, master ? rounded[i].get() : nullptr});
+    }
+    before = rounded;
+    Threads parallel(threads[run % 3]);
+    adamw(parameters.data(), static_cast<int64_t>(sizes.size()), step, parallel);
+    found.push_back(std::move(parameter));
+    found_rounded.push_back(std::move(rounded));
+    const double norm = std::sqrt(squares);
+    for (size_t i = 0; i < sizes.size(); ++i) {
+      const Buffer<float>& mine = found.back()[i];
+      const Buffer<bfloat16>& mine_rounded = found_rounded.back()[i];
+      expect(mine.same_bits(found[0][i]) && mine_rounded.same_bits(found_rounded[0][i]),
+             text + " bits of run " + std::to_string(run));
+      if (run > 0) continue;
+      reference_step(&states[i], gradient[i], step, true, 1.0, step.global_clipnorm / norm);
+      expect(mine.error(states[i].parameter) < 2e-6, text);
+      expect(mine_rounded.guards_intact(), text + " wrote outside a buffer");
+      if (i % 2 != 0) {
+        expect(mine_rounded.same_bits(before[i]), text + " wrote where there is no master");
+        continue;
+      }
+      Buffer<bfloat16> expected(sizes[i]);
+      for (int64_t k = 0; k < sizes[i]; ++k) assign(expected.get() + k, mine[k]);
+      expect(mine_rounded.same_bits(expected), text + " rounded");
+    }
+  }
+  return repeats;
+}
+
 // Each operation is rounded by itself, so without clipping all instruction sets agree bit for bit;
 // a fused multiply-add in one of them would show here.
 int check_instruction_sets_agree() {
@@ -135,6 +204,7 @@ int check_not_finite() {
 int run_all() {
   int cases = check_instruction_sets_agree() + check_not_finite();
   for_each_isa([&](Isa isa) {
+    cases += check_master_weights(isa, 100);
     for (const float weight_decay : {0.0f, 0.01f}) {
       for (const float clipnorm : {0.0f, 0.5f, 1e6f}) {
         check(isa, {1, 0, 59, 128, 70001, 3, 4097}, weight_decay, clipnorm, true);

@@ -15,11 +15,11 @@ using tensorflow::XlaOpKernelContext;
 
 ffi::Error run(ffi::ThreadPool pool, float momentum_rate, float velocity_rate, float epsilon,
                float weight_decay, float global_clipnorm, ffi::Span<const int64_t> decays,
-               ffi::RemainingArgs in, ffi::RemainingRets out) {
-  const size_t count = decays.size();
+               ffi::Span<const int64_t> masters, ffi::RemainingArgs in, ffi::RemainingRets out) {
+  const size_t count = decays.size(), gradients = 3 * count + masters.size();
   std::vector<AdamwParameter> parameters(count);
   for (size_t i = 0; i < count; ++i) {
-    const ffi::AnyBuffer gradient = *in.get<ffi::AnyBuffer>(3 * count + i);
+    const ffi::AnyBuffer gradient = *in.get<ffi::AnyBuffer>(gradients + i);
     const bool is_float = gradient.element_type() == ffi::DataType::F32;
     parameters[i] = {static_cast<int64_t>(gradient.element_count()),
                      xla_input<float>(in, i),
@@ -28,13 +28,18 @@ ffi::Error run(ffi::ThreadPool pool, float momentum_rate, float velocity_rate, f
                      xla_output<float>(out, i),
                      xla_output<float>(out, count + i),
                      xla_output<float>(out, 2 * count + i),
-                     is_float ? xla_input<float>(in, 3 * count + i) : nullptr,
-                     is_float ? nullptr : xla_input<bfloat16>(in, 3 * count + i),
+                     is_float ? xla_input<float>(in, gradients + i) : nullptr,
+                     is_float ? nullptr : xla_input<bfloat16>(in, gradients + i),
                      decays.begin()[i] != 0,
-                     xla_input<float>(in, 4 * count + 2)[i]};
+                     xla_input<float>(in, gradients + count + 2)[i]};
   }
-  const AdamwStep step = {*xla_input<float>(in, 4 * count),
-                          *xla_input<float>(in, 4 * count + 1),
+  for (size_t i = 0; i < masters.size(); ++i) {
+    AdamwParameter& p = parameters[masters.begin()[i]];
+    p.rounded = xla_input<bfloat16>(in, 3 * count + i);
+    p.new_rounded = xla_output<bfloat16>(out, 3 * count + i);
+  }
+  const AdamwStep step = {*xla_input<float>(in, gradients + count),
+                          *xla_input<float>(in, gradients + count + 1),
                           momentum_rate,
                           velocity_rate,
                           epsilon,
@@ -54,6 +59,7 @@ XLA_FFI_DEFINE_HANDLER(kKerasllmAdamw, run,
                            .Attr<float>("weight_decay")
                            .Attr<float>("global_clipnorm")
                            .Attr<ffi::Span<const int64_t>>("decays")
+                           .Attr<ffi::Span<const int64_t>>("masters")
                            .RemainingArgs()
                            .RemainingRets());
 XLA_FFI_REGISTER_HANDLER(ffi::GetXlaFfiApi(), "kerasllm_adamw", "Host", kKerasllmAdamw);
@@ -80,6 +86,17 @@ class AdamwXlaOp : public XlaOpKernel {
       operands.push_back(value);
       results.push_back(row_major_like(xla::F32, shape));
     }
+    for (int i = 0; i < attributes_.num_rounded(); ++i) {
+      TensorShape shape;
+      xla::XlaOp value;
+      OP_REQUIRES_OK(context, context->ReadVariableInput(attributes_.rounded_input(i),
+                                                         tensorflow::DT_BFLOAT16, &shape, &value));
+      const int64_t master = attributes_.masters[i];
+      OP_REQUIRES_OK(context, check_adamw_shape(4, i, shape, shapes[master], master));
+      operands.push_back(value);
+      results.push_back(row_major_like(xla::BF16, shape));
+    }
+    const int num_variables = static_cast<int>(operands.size());
     for (int i = 0; i < count; ++i) {
       const int gradient = attributes_.input(3, i);
       OP_REQUIRES_OK(context, check_adamw_shape(3, i, context->InputShape(gradient), shapes[i]));
@@ -97,12 +114,17 @@ class AdamwXlaOp : public XlaOpKernel {
                                  .set("weight_decay", step.weight_decay)
                                  .set("global_clipnorm", step.global_clipnorm)
                                  .set("decays", decays)
+                                 .set("masters", attributes_.masters)
                                  .text();
     const xla::XlaOp call =
-        custom_call(context->builder(), "kerasllm_adamw", operands, results, text, 3 * count);
-    for (int index = 0; index < 3 * count; ++index) {
-      OP_REQUIRES_OK(context, context->AssignVariable(index, tensorflow::DT_FLOAT,
-                                                      xla::GetTupleElement(call, index)));
+        custom_call(context->builder(), "kerasllm_adamw", operands, results, text, num_variables);
+    for (int index = 0; index < num_variables; ++index) {
+      const bool is_rounded = index >= 3 * count;
+      const int input = is_rounded ? attributes_.rounded_input(index - 3 * count) : index;
+      OP_REQUIRES_OK(context,
+                     context->AssignVariable(
+                         input, is_rounded ? tensorflow::DT_BFLOAT16 : tensorflow::DT_FLOAT,
+                         xla::GetTupleElement(call, index)));
     }
   }
 

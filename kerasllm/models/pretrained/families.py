@@ -83,6 +83,7 @@ class Family:
         defaults: Arguments that config.json may leave out, or never has.
         pooler_activation: Of the dense layer over the first state in a backbone.
         classifier_pooler: The same in a classifier.
+        classifier_pooler_dropout: Whether a classifier's dropout is also before that layer.
         masked_lm_activation: Before the vocabulary, where it is not the encoder's.
         classifier_dropout: The key of a classifier's dropout.
         share_blocks: Whether all layers are one block.
@@ -97,6 +98,7 @@ class Family:
     defaults: dict = dataclasses.field(default_factory=lambda: dict(_DEFAULTS))
     pooler_activation: str | None = "tanh"
     classifier_pooler: str | None = "tanh"
+    classifier_pooler_dropout: bool = False
     masked_lm_activation: str | None = None
     classifier_dropout: str = "classifier_dropout"
     share_blocks: bool = False
@@ -144,6 +146,7 @@ FAMILIES = {
         keys=_BERT_KEYS | {"embedding_dim": "embedding_size"},
         pooler_activation=None,
         classifier_pooler="gelu",
+        classifier_pooler_dropout=True,
         masked_lm_activation="gelu",
     ),
     "albert": Family(

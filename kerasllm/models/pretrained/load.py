@@ -52,9 +52,14 @@ def load_pretrained(
         head["num_classes"] = num_classes or _num_classes(config, folder)
         if config.get(family.classifier_dropout) is not None:
             head["dropout"] = config[family.classifier_dropout]
+        if kind == "BertClassifier":
+            head["dropout_samples"] = arguments.pop("dropout_samples", 1)
     elif num_classes is not None:
         raise ValueError(f"num_classes is {num_classes}, but a {kind} has no classes.")
-    backbone = BertBackbone(**options | arguments)
+    options |= arguments
+    if kind == "BertClassifier" and family.classifier_pooler_dropout:
+        options.setdefault("pooler_dropout", head.get("dropout", options["dropout"]))
+    backbone = BertBackbone(**options)
     if kind == "BertMaskedLM":
         head["activation"] = family.masked_lm_activation
     model = backbone if kind == "BertBackbone" else model_class(backbone, **head)
