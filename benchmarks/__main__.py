@@ -22,6 +22,7 @@ BENCHMARKS = {
     "gelu": "bias and activation, against keras.activations.gelu and silu behind an addition",
     "generation": "decoding with GPT-2's shape, against KerasHub and transformers",
     "jieba": "Chinese words, against jieba and rjieba",
+    "language_model": "a training step of a small GPT, against the same of stock Keras layers",
     "layer_norm": "residual sum and normalisation, against keras.layers.LayerNormalization",
     "linear_cross_entropy": "a language model's last layer and its loss, against Dense and Keras's",
     "lstm": "the LSTM layer and the classifier around it, against keras.layers.LSTM",
@@ -36,7 +37,7 @@ BENCHMARKS = {
 def main():
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks",
-        description="Interleaves ours and the peer in one process and prints medians and ratios.",
+        description="Interleaves ours and the peer and prints medians and ratios.",
         epilog="; ".join(f"{name}: {text}" for name, text in BENCHMARKS.items()),
     )
     parser.add_argument("name", choices=sorted(BENCHMARKS))

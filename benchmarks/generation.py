@@ -1,174 +1,112 @@
 """Decoding with GPT-2's shape, against KerasHub on TensorFlow and transformers on PyTorch.
 
-All three have the same random weights and go on greedily from the same prompts; their tokens are
-compared first, in float32. A time is that of a whole call for the prompt of 128 tokens and 128 new
-ones; `step` is ours for one token at position 128 and at 1,000, by which the time per token should
-hardly grow. Needs keras-hub, torch and transformers (extras of the tests).
+All have the same random weights and go on greedily from the same prompts; in float32 their tokens
+are compared first. Each system is a process of its own, which waits while another is measured, and
+the rounds are interleaved: in one process the threads of one would disturb the other's. A time is
+that of a token: the whole call for prompts of 128 tokens and 128 new ones, divided by 128. `step`
+is ours for a token at position 128 and at 1,000, by which the time should hardly grow. GB/s is what
+reading all weights once for a token comes to; the machine's rate of reading is printed, as no
+system can be faster than that. Needs keras-hub, torch and transformers (extras of the tests).
 """
 
-import functools
+import contextlib
+import json
 import os
+import subprocess
+import sys
 import tempfile
+import time
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 from benchmarks import measure
-from kerasllm.generation import generate_tokens, make_decoder
+from benchmarks.generation_systems import NEW, PROMPT, SYSTEMS
 from kerasllm.models import CausalLM
 
-PROMPT, NEW = 128, 128
 BATCHES = (1, 8)
-DTYPES = ("float32", "bfloat16")
+DTYPES = {"float32": 4, "bfloat16": 2}  # and the bytes of a weight
 QUICK = {"vocabulary_size": 1000, "hidden_dim": 64, "num_layers": 2, "num_heads": 2}
 
 
-def make_ours(dtype, quick):
-    sizes = {"max_length": 1024, **(QUICK if quick else {})}
-    return CausalLM.from_preset("gpt2" if quick else "gpt2_124m", **{"dtype": dtype, **sizes})
-
-
-def make_torch(folder, dtype):
-    import torch
-    import transformers
-
-    torch.set_num_threads(len(os.sched_getaffinity(0)))
-    model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=getattr(torch, dtype))
-
-    def generate(prompts):
-        prompts = torch.tensor(prompts)
-        with torch.inference_mode():
-            tokens = model.generate(
-                prompts,
-                attention_mask=torch.ones_like(prompts),
-                max_new_tokens=NEW,
-                min_new_tokens=NEW,
-                do_sample=False,
-                pad_token_id=0,
-            )
-        return tokens[:, PROMPT:].numpy()
-
-    return generate
-
-
-def make_keras_hub(ours, dtype, jit_compile):
-    import keras_hub
-
-    backbone = keras_hub.models.GPT2Backbone(
-        vocabulary_size=ours.vocabulary_size,
-        num_layers=ours.num_layers,
-        num_heads=ours.num_heads,
-        hidden_dim=ours.hidden_dim,
-        intermediate_dim=ours.feed_forward_dim,
-        max_sequence_length=ours.max_length,
-        dropout=0.0,
-        dtype=dtype,
-    )
-    model = keras_hub.models.GPT2CausalLM(backbone, preprocessor=None)
-    copy_to_keras_hub(ours, backbone)
-    # Greedy, and no token ends a text.
-    model.compile(sampler="greedy", jit_compile=jit_compile)
-
-    def generate(prompts):
-        shape = (prompts.shape[0], PROMPT + NEW)
-        token_ids, mask = np.zeros(shape, "int32"), np.zeros(shape, "int32")
-        token_ids[:, :PROMPT], mask[:, :PROMPT] = prompts, 1
-        inputs = {"token_ids": token_ids, "padding_mask": mask}
-        outputs = model.generate(inputs, stop_token_ids=None)
-        return np.array(outputs["token_ids"])[:, PROMPT:]
-
-    return generate
-
-
-def copy_to_keras_hub(ours, backbone):
-    backbone.token_embedding.embeddings.assign(ours.token_embedding.embeddings)
-    backbone.position_embedding.position_embeddings.assign(ours.position_embedding.embeddings)
-    for block, theirs in zip(ours.blocks, backbone.transformer_layers, strict=True):
-        attention, peer = block.attention, theirs._self_attention_layer
-        pairs = [
-            (attention.query_dense, peer._query_dense),
-            (attention.key_dense, peer._key_dense),
-            (attention.value_dense, peer._value_dense),
-            (attention.output_dense, peer._output_dense),
-            (block.attention_norm, theirs._self_attention_layer_norm),
-            (block.intermediate_dense, theirs._feedforward_intermediate_dense),
-            (block.output_dense, theirs._feedforward_output_dense),
-            (block.feed_forward_norm, theirs._feedforward_layer_norm),
-        ]
-        for mine, other in pairs:
-            for weight, target in zip(mine.weights, other.weights, strict=True):
-                target.assign(keras.ops.reshape(weight, target.shape))
-    for weight, target in zip(ours.final_norm.weights, backbone.layer_norm.weights, strict=True):
-        target.assign(weight)
-
-
-def make_generate(model):
-    decoders = {}
-
-    def generate(prompts):
-        steps = generate_tokens(model, prompts.tolist(), NEW, decoders=decoders)
-        return np.stack(list(steps), axis=1)
-
-    return generate
-
-
-def step_times(model, batch, repeats):
-    """Milliseconds of a step at position 128 and at 1,000, interleaved."""
-    decoder = make_decoder(model, batch, model.max_length)
-    decoder.prefill(np.ones((batch, PROMPT), "int32"))
-    tokens = np.ones((batch,), "int32")
-
-    def at(position):
-        def step():
-            decoder.length = position
-            decoder.step(tokens).numpy()
-
-        return step
-
-    return measure.interleave_calls({"@128": at(128), "@1000": at(1000)}, calls=4, repeats=repeats)
-
-
-def measure_dtype(dtype, quick, repeats):
+def save_model(folder, quick):
+    """Writes the model with random weights; returns the number of those."""
     keras.utils.set_random_seed(0)
-    ours = make_ours(dtype, quick)
+    sizes = {"max_length": 1024, **(QUICK if quick else {})}
+    model = CausalLM.from_preset("gpt2" if quick else "gpt2_124m", **sizes)
     # Weights of some size, so that the likeliest token leads by more than rounding.
-    for weight in ours.weights:
+    for weight in model.weights:
         if len(weight.shape) == 2:
             weight.assign(weight * 3.0)
-    rows = []
-    peers = {
-        f"keras-hub{' jit' * jit_compile}": make_keras_hub(ours, dtype, jit_compile)
-        for jit_compile in (False, True)
-    }
-    with tempfile.TemporaryDirectory() as folder:
-        ours.save_pretrained(folder)
-        peers["transformers"] = make_torch(folder, dtype)
-    for batch in BATCHES:
-        random = np.random.default_rng(batch)
-        prompts = random.integers(0, ours.vocabulary_size, (batch, PROMPT)).astype("int32")
-        functions = {**peers, "ours": make_generate(ours)}
-        tokens = {name: function(prompts) for name, function in functions.items()}
-        if dtype == "float32":
-            for name, found in tokens.items():
-                if not np.array_equal(found, tokens["ours"]):
-                    raise AssertionError(f"{name}'s greedy tokens are not ours")
-        calls = {name: functools.partial(function, prompts) for name, function in functions.items()}
-        times = measure.interleave(calls, repeats, warmup=0)  # the comparison warmed up
-        baseline = min(peers, key=lambda name: np.median(times[name]))
-        shape = f"{batch} x {PROMPT} + {NEW}"
-        dtypes = dict.fromkeys(times, dtype)
-        rows += measure.rows("generate", shape, times, dtypes, baseline)
-        times = step_times(ours, batch, repeats)
-        size = sum(np.prod(w.shape) for w in ours.weights) * tf.as_dtype(dtype).size
-        rows += measure.rows(
-            "step", f"batch {batch}", times, dict.fromkeys(times, dtype), "@128", size_bytes=size
-        )
+    model.save_pretrained(folder)
+    return model.count_params()
+
+
+class Worker:
+    """A process of `benchmarks.generation_systems`."""
+
+    def __init__(self, who, dtype, folder):
+        self.errors = tempfile.TemporaryFile("w+")
+        command = [sys.executable, "-m", "benchmarks.generation_systems", who, dtype, folder]
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": self.errors}
+        self.process = subprocess.Popen(command, text=True, **pipes)
+
+    def ask(self, work, batch):
+        with contextlib.suppress(BrokenPipeError):
+            print(work, batch, file=self.process.stdin, flush=True)
+        answer = self.process.stdout.readline()
+        if not answer:
+            self.errors.seek(0)
+            raise RuntimeError(f"{self.process.args[-3]} failed: {self.errors.read()[-2000:]}")
+        return json.loads(answer)
+
+    def close(self):
+        self.process.stdin.close()
+        self.process.wait()
+        self.process.stdout.close(), self.errors.close()
+
+
+def measure_dtype(dtype, folder, size_bytes, rounds):
+    workers, rows, expected = {}, [], None
+    try:
+        for who in SYSTEMS:
+            workers[who] = Worker(who, dtype, folder)
+            # One after the other: this loads the model, and compiles.
+            tokens = {batch: workers[who].ask("tokens", batch) for batch in BATCHES}
+            expected = expected or tokens
+            if dtype == "float32" and tokens != expected:
+                raise AssertionError(f"{who}'s greedy tokens are not {next(iter(workers))}'s")
+        for batch in BATCHES:
+            times = {who: [] for who in workers}
+            for _ in range(rounds):
+                for who, worker in workers.items():
+                    time.sleep(0.1)
+                    times[who].append(worker.ask("time", batch) / NEW)
+            baseline = min(times.keys() - {"ours"}, key=lambda who: np.median(times[who]))
+            shape = f"{batch} x {PROMPT} + {NEW}"
+            dtypes = dict.fromkeys(times, dtype)
+            rows += measure.rows(
+                "generate a token", shape, times, dtypes, baseline, size_bytes=size_bytes
+            )
+            for who, values in times.items():
+                rate = batch / np.median(values) * 1e3
+                print(f"{who:14} {dtype:9} batch {batch}: {rate:,.0f} tokens/s")
+            times = {f"ours @{at}": ms for at, ms in workers["ours"].ask("step", batch).items()}
+            dtypes, first_position = dict.fromkeys(times, dtype), next(iter(times))
+            rows += measure.rows(
+                "step", f"batch {batch}", times, dtypes, first_position, size_bytes=size_bytes
+            )
+    finally:
+        for worker in workers.values():
+            worker.close()
     return rows
 
 
 def run(quick=False):
     rows = []
-    for dtype in DTYPES:
-        rows += measure_dtype(dtype, quick, repeats=3)
+    print(f"memory gives {measure.read_bandwidth():.0f} GB/s to {os.cpu_count()} cores that read")
+    with tempfile.TemporaryDirectory() as folder:
+        num_weights = save_model(folder, quick)
+        for dtype, size in DTYPES.items():
+            rows += measure_dtype(dtype, folder, num_weights * size, rounds=3 if quick else 5)
     return rows

@@ -140,6 +140,15 @@ def copy_bandwidth(size_bytes=128 << 20):
     return 2 * size_bytes / statistics.median(times["copy"]) / 1e6
 
 
+def read_bandwidth(size_bytes=512 << 20):
+    """Gigabytes per second of reading by all cores of more than caches hold."""
+    source, workers = np.ones(size_bytes // 4, "float32"), os.cpu_count()
+    parts = np.array_split(source, 4 * workers)
+    with concurrent.futures.ThreadPoolExecutor(workers) as pool:
+        times = interleave({"read": lambda: list(pool.map(np.max, parts))})
+    return size_bytes / statistics.median(times["read"]) / 1e6
+
+
 def machine():
     """What the figures were taken on."""
     import keras

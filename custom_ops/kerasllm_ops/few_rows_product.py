@@ -27,11 +27,38 @@ def few_rows_product(inputs, kernel, bias=None, transposed=False, outputs_dtype=
         RuntimeError: If the native library is not there.
         InvalidArgumentError: If shapes do not fit each other.
     """
+    (outputs,) = few_rows_products(inputs, [kernel], [bias], transposed, outputs_dtype, name)
+    return outputs
+
+
+def few_rows_products(
+    inputs, kernels, biases=None, transposed=False, outputs_dtype=None, name=None
+):
+    """`few_rows_product` of the same inputs with up to 4 kernels, such as those of query, key and
+    value: threads are woken up once for all of them.
+
+    Args:
+        inputs: float32 or bfloat16 `(rows, depth)`.
+        kernels: A list of kernels; they may differ in `columns`.
+        biases: A list of biases or Nones; or None for no biases at all.
+        transposed: Whether the kernels are given transposed.
+        outputs_dtype: See `few_rows_product`.
+        name: The op's name.
+
+    Returns:
+        A list of `(rows, columns)`, with the bits of each product alone.
+
+    Raises:
+        RuntimeError: If the native library is not there.
+        InvalidArgumentError: If shapes do not fit each other, or there are too many kernels.
+    """
     inputs = tf.convert_to_tensor(inputs)
+    none = tf.zeros((0,), inputs.dtype)
+    biases = [None] * len(kernels) if biases is None else biases
     return required_ops("few_rows_product").kerasllm_few_rows_product(
         inputs=inputs,
-        kernel=kernel,
-        bias=tf.zeros((0,), inputs.dtype) if bias is None else bias,
+        kernels=kernels,
+        biases=[none if bias is None else bias for bias in biases],
         transposed=transposed,
         U=outputs_dtype or inputs.dtype,
         name=name,

@@ -1,12 +1,19 @@
 """A language model made ready to go on token by token."""
 
 import keras
+import numpy as np
 from keras import ops
 
+from kerasllm.generation.sampling import choose_by_form
 from kerasllm.layers import KeyValueCache
 from kerasllm.models.causal_lm import CausalLM
 from kerasllm.models.lstm_lm import LSTMLM
 from kerasllm.ops.decoding import decoding
+
+# What a text that has ended gives from then on.
+ENDED = -1
+# Compiled loops that a decoder keeps, one for each form of sampling.
+_MOST_LOOPS = 8
 
 
 def make_decoder(model, batch_size, max_length):
@@ -28,10 +35,11 @@ def make_decoder(model, batch_size, max_length):
 
 
 class Decoder:
-    """Base of the decoders: `prefill` takes the prompts, then `step` one token of each text.
+    """Base of the decoders: `prefill` takes the prompts, then `step` one token of each text, or
+    `decode` chooses several itself.
 
-    Both are compiled once, and serve any prompt and any number of steps: the states of the texts
-    are variables of the decoder.
+    Each is compiled once, `decode` once for each form of sampling, and serves any prompt and any
+    number of steps: the states of the texts are variables of the decoder.
 
     Args:
         model: The model.
@@ -47,6 +55,7 @@ class Decoder:
         )
         self._prefill = self._compiled(time=None)
         self._step = self._compiled(time=1)
+        self._loops = {}
 
     def _compiled(self, time):
         def run(token_ids, start):
@@ -98,6 +107,97 @@ class Decoder:
         if self.length >= self.max_length:
             raise ValueError(f"The texts have {self.length} tokens, all that the decoder takes.")
         return self._go_on(self._step, ops.reshape(token_ids, (-1, 1)))
+
+    def decode(self, token_ids, uniform, sampling, end_ids=(), running=None, seen=None):
+        """Goes on by several tokens in one call, each chosen from the logits of those before it.
+
+        That is a loop in the graph: what a call from Python costs is paid once for all of them.
+
+        Args:
+            token_ids: int32 `(batch_size,)`, the latest tokens.
+            uniform: float32 `(count, batch_size)` in `[0, 1)`, what `count` tokens are drawn by.
+            sampling: A `Sampling`; its seed is not used here.
+            end_ids: Token ids that end a text.
+            running: bool `(batch_size,)`, the texts that have not ended; all by default.
+            seen: bool `(batch_size, vocabulary_size)`, the tokens that a text has; for the
+                repetition penalty.
+
+        Returns:
+            `(chosen, seen)`: int32 `(count, batch_size)`, the end ids among them and `ENDED` from
+            then on, and what `seen` has become. When no text is running the loop ends.
+
+        Raises:
+            ValueError: If the texts have no room for that many tokens.
+        """
+        count = uniform.shape[0]
+        if self.length + count > self.max_length:
+            raise ValueError(
+                f"The texts have {self.length} tokens, and {count} more are asked for; the decoder "
+                f"takes {self.max_length}."
+            )
+        form = sampling.form
+        if form not in self._loops:
+            if len(self._loops) >= _MOST_LOOPS:
+                self._loops.pop(next(iter(self._loops)))
+            self._loops[form] = self._compiled_loop(form)
+        start, self.length = self.length, self.length + count
+        if seen is None:
+            seen = np.zeros((self.batch_size, 0), bool)
+        if running is None:
+            running = np.ones(self.batch_size, bool)
+        inputs = {
+            "int32": (token_ids, start, np.asarray(end_ids, "int32")),
+            "float32": (uniform, sampling.numbers),
+            "bool": (running, seen),
+        }
+        chosen, seen = self._loops[form](
+            *(ops.convert_to_tensor(each, dtype) for dtype in inputs for each in inputs[dtype])
+        )
+        return chosen, (seen if form.has_penalty else None)
+
+    def _compiled_loop(self, form):
+        def run(token_ids, start, end_ids, uniform, numbers, running, seen):
+            count = ops.shape(uniform)[0]
+            chosen = ops.full(ops.shape(uniform), ENDED, "int32")
+
+            def goes_on(step, token_ids, running, seen, chosen):
+                return ops.logical_and(step < count, ops.any(running))
+
+            def go_on(step, token_ids, running, seen, chosen):
+                with decoding():
+                    logits = self._next_logits(ops.maximum(token_ids, 0)[:, None], start + step)
+                penalized = seen if form.has_penalty else None
+                token_ids = choose_by_form(logits, uniform[step], form, numbers, penalized)
+                token_ids = ops.where(running, token_ids, ENDED)
+                if form.has_penalty:
+                    new = ops.one_hot(token_ids, seen.shape[1], dtype="bool")
+                    seen = ops.logical_or(seen, new)
+                ends = ops.any(ops.equal(token_ids[:, None], end_ids), axis=1)
+                running = ops.logical_and(running, ops.logical_not(ends))
+                here = ops.equal(ops.arange(count, dtype="int32"), step)[:, None]
+                chosen = ops.where(here, token_ids, chosen)
+                return step + 1, token_ids, running, seen, chosen
+
+            begin = ops.convert_to_tensor(0, "int32"), token_ids, running, seen, chosen
+            _, _, _, seen, chosen = _while(goes_on, go_on, begin)
+            return chosen, seen
+
+        if keras.backend.backend() != "tensorflow":
+            return run
+        import tensorflow as tf
+
+        batch = self.batch_size
+        vocabulary_size = self.model.vocabulary_size if form.has_penalty else 0
+        signature = [
+            tf.TensorSpec((batch,), "int32"),
+            tf.TensorSpec((), "int32"),
+            tf.TensorSpec((None,), "int32"),
+            tf.TensorSpec((None, batch), "float32"),
+            tf.TensorSpec((4,), "float32"),
+            tf.TensorSpec((batch,), "bool"),
+            tf.TensorSpec((batch, vocabulary_size), "bool"),
+        ]
+        return tf.function(run, input_signature=signature)
 
     def _go_on(self, function, token_ids):
         token_ids = ops.convert_to_tensor(token_ids, "int32")
@@ -196,6 +296,18 @@ class RecurrentDecoder(Decoder):
         for state in self.states:
             for variable in state:
                 variable.assign(ops.take(variable, rows, axis=0))
+
+
+def _while(goes_on, go_on, state):
+    """`go_on(*state)` over and over while `goes_on(*state)`."""
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        # One step after the other: a step writes variables that the next one reads.
+        return tf.while_loop(goes_on, go_on, state, parallel_iterations=1)
+    while goes_on(*state):
+        state = go_on(*state)
+    return state
 
 
 _DECODERS = {CausalLM: TransformerDecoder, LSTMLM: RecurrentDecoder}

@@ -2,8 +2,10 @@
 
 import dataclasses
 import functools
+from typing import NamedTuple
 
 import keras
+import numpy as np
 from keras import ops
 
 # How many of the likeliest tokens are sorted for top-p; where they do not hold its share, all are.
@@ -50,15 +52,42 @@ class Sampling:
             if not low <= value <= high:
                 raise ValueError(f"{name} is {value}; expected a number from {low} to {high}.")
 
+    @property
+    def form(self):
+        """What decides which function chooses, a `SamplingForm`."""
+        return SamplingForm(
+            greedy=self.temperature == 0,
+            top_k=self.top_k,
+            has_top_p=self.top_p < 1,
+            has_min_p=self.min_p > 0,
+            has_penalty=self.repetition_penalty != 1,
+        )
+
+    @property
+    def numbers(self):
+        """What that function takes, float32 `(4,)`, so that other numbers need no other."""
+        numbers = self.temperature, self.top_p, self.min_p, self.repetition_penalty
+        return np.array(numbers, "float32")
+
     def chooser(self):
-        """The compiled function that chooses: see `choose_tokens`. Equal settings share one."""
-        return _compiled(dataclasses.replace(self, seed=None))
+        """The compiled function that chooses: see `choose_tokens`. Equal forms share one."""
+        return functools.partial(_compiled(self.form), self.numbers)
+
+
+class SamplingForm(NamedTuple):
+    """The part of a `Sampling` that a compiled function is made for."""
+
+    greedy: bool
+    top_k: int
+    has_top_p: bool
+    has_min_p: bool
+    has_penalty: bool
 
 
 @functools.lru_cache(maxsize=64)
-def _compiled(sampling):
-    def choose(logits, uniform, seen=None, allowed=None):
-        return choose_tokens(logits, uniform, sampling, seen, allowed)
+def _compiled(form):
+    def choose(numbers, logits, uniform, seen=None, allowed=None):
+        return choose_by_form(logits, uniform, form, numbers, seen, allowed)
 
     if keras.backend.backend() != "tensorflow":
         return choose
@@ -82,53 +111,67 @@ def choose_tokens(logits, uniform, sampling, seen=None, allowed=None):
     Returns:
         int32 `(batch,)`.
     """
+    return choose_by_form(logits, uniform, sampling.form, sampling.numbers, seen, allowed)
+
+
+def choose_by_form(logits, uniform, form, numbers, seen=None, allowed=None):
+    """`choose_tokens` by a `Sampling`'s `form` and `numbers`; the numbers may be a tensor."""
+    numbers = ops.convert_to_tensor(numbers)
     logits = ops.cast(logits, "float32")
-    if seen is not None and sampling.repetition_penalty != 1.0:
-        penalty = sampling.repetition_penalty
+    if seen is not None and form.has_penalty:
+        penalty = numbers[3]
         penalized = ops.where(logits > 0, logits / penalty, logits * penalty)
         logits = ops.where(seen, penalized, logits)
     if allowed is not None:
         logits = ops.where(allowed, logits, -float("inf"))
-    if sampling.temperature == 0:
-        return ops.cast(ops.argmax(logits, axis=-1), "int32")
-    logits = logits / sampling.temperature
+    if form.greedy:
+        return _likeliest(logits)
+    logits = logits / numbers[0]
     vocabulary_size = logits.shape[-1]
-    top_k = min(sampling.top_k or vocabulary_size, vocabulary_size)
-    if top_k == vocabulary_size and sampling.top_p >= 1:
-        return ops.cast(_draw(_at_least(ops.softmax(logits), sampling.min_p), uniform), "int32")
+    top_k = min(form.top_k or vocabulary_size, vocabulary_size)
+    if top_k == vocabulary_size and not form.has_top_p:
+        probabilities = _at_least(ops.softmax(logits), form, numbers)
+        return ops.cast(_draw(probabilities, uniform), "int32")
+    draw = functools.partial(_draw_sorted, logits, uniform, form, numbers)
     if top_k < vocabulary_size:
-        return _draw_sorted(logits, uniform, sampling, top_k, renormalize=True)
+        return draw(top_k, renormalize=True)
     candidates = min(_CANDIDATES, vocabulary_size)
     if candidates == vocabulary_size:
-        return _draw_sorted(logits, uniform, sampling, candidates)
+        return draw(candidates)
     share = ops.sum(ops.top_k(ops.softmax(logits), candidates)[0], axis=-1)
     return ops.cond(
-        ops.all(share >= sampling.top_p),
-        lambda: _draw_sorted(logits, uniform, sampling, candidates),
-        lambda: _draw_sorted(logits, uniform, sampling, vocabulary_size),
+        ops.all(share >= numbers[1]), lambda: draw(candidates), lambda: draw(vocabulary_size)
     )
 
 
-def _draw_sorted(logits, uniform, sampling, count, renormalize=False):
+def _likeliest(logits):
+    """The first of the largest logits, in passes that are vectors' work, as argmax is not."""
+    vocabulary_size = logits.shape[-1]
+    largest = ops.equal(logits, ops.max(logits, axis=-1, keepdims=True))
+    places = ops.where(largest, ops.arange(vocabulary_size, dtype="int32"), vocabulary_size - 1)
+    return ops.min(places, axis=-1)
+
+
+def _draw_sorted(logits, uniform, form, numbers, count, renormalize=False):
     """Draws from the `count` likeliest tokens, in their order."""
     values, ids = ops.top_k(logits, count)
     total = ops.logsumexp(values if renormalize else logits, axis=-1, keepdims=True)
     probabilities = ops.exp(values - total)
-    if sampling.top_p < 1:
+    if form.has_top_p:
         before = ops.cumsum(probabilities, axis=-1) - probabilities
-        probabilities = ops.where(before < sampling.top_p, probabilities, 0.0)
+        probabilities = ops.where(before < numbers[1], probabilities, 0.0)
         # The likeliest stays, whatever top_p is.
         first = ops.arange(count) == 0
         probabilities = ops.where(first, ops.exp(values - total), probabilities)
-    places = _draw(_at_least(probabilities, sampling.min_p), uniform)
+    places = _draw(_at_least(probabilities, form, numbers), uniform)
     return ops.cast(ops.take_along_axis(ids, places[:, None], axis=-1)[:, 0], "int32")
 
 
-def _at_least(probabilities, min_p):
-    if min_p == 0:
+def _at_least(probabilities, form, numbers):
+    if not form.has_min_p:
         return probabilities
     top = ops.max(probabilities, axis=-1, keepdims=True)
-    return ops.where(probabilities >= min_p * top, probabilities, 0.0)
+    return ops.where(probabilities >= numbers[2] * top, probabilities, 0.0)
 
 
 def _draw(weights, uniform):

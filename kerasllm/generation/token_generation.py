@@ -1,13 +1,15 @@
 """Tokens one after the other."""
 
+import functools
+
 import numpy as np
 from keras import ops
 
-from kerasllm.generation.decoders import make_decoder
+from kerasllm.generation.decoders import ENDED, make_decoder
 from kerasllm.generation.sampling import Sampling
 
-# What a text that has ended gives from then on.
-ENDED = -1
+# Tokens of one call: few at first, so that a stream begins at once.
+_MOST_TOKENS_A_CALL = 16
 _SMALLEST_BUFFER = 64
 
 
@@ -59,26 +61,52 @@ def generate_tokens(
     token_ids = np.array([[0] * (longest - len(prompt)) + prompt for prompt in prompts], "int32")
     logits = decoder.prefill(token_ids, np.array([longest - length for length in lengths], "int32"))
 
-    choose, random = sampling.chooser(), np.random.Generator(np.random.Philox(sampling.seed))
+    random = np.random.Generator(np.random.Philox(sampling.seed))
     seen = None
-    if sampling.repetition_penalty != 1:
+    if sampling.form.has_penalty:
         seen = np.zeros(logits.shape, bool)
         for row, prompt in enumerate(prompts):
             seen[row, prompt] = True
-    running = np.ones(len(prompts), bool)
-    new_tokens = [[] for _ in prompts]
+    go_on = _in_chunks if constraint is None else functools.partial(_step_by_step, constraint)
+    yield from go_on(decoder, logits, max_tokens, sampling, random, list(end_ids), seen)
+
+
+def _in_chunks(decoder, logits, max_tokens, sampling, random, end_ids, seen):
+    """The tokens of each step, several of which are one call."""
+    batch = decoder.batch_size
+    tokens = sampling.chooser()(logits, random.random(batch, dtype="float32"), seen)
+    tokens = ops.convert_to_numpy(tokens)
+    if seen is not None:
+        seen[np.arange(batch), tokens] = True
+    running = ~np.isin(tokens, end_ids)
+    yield tokens
+    given, count = 1, 1
+    while given < max_tokens and running.any():
+        count = min(count, max_tokens - given)
+        uniform = random.random((count, batch), dtype="float32")
+        chosen, seen = decoder.decode(tokens, uniform, sampling, end_ids, running, seen)
+        for tokens in ops.convert_to_numpy(chosen):
+            if not running.any():
+                return
+            running &= ~np.isin(tokens, end_ids)
+            yield tokens
+        given, count = given + count, min(2 * count, _MOST_TOKENS_A_CALL)
+
+
+def _step_by_step(constraint, decoder, logits, max_tokens, sampling, random, end_ids, seen):
+    """The tokens of each step, with a constraint that Python computes between two."""
+    batch, choose = decoder.batch_size, sampling.chooser()
+    running, new_tokens = np.ones(batch, bool), [[] for _ in range(batch)]
     for step in range(max_tokens):
-        allowed = None
-        if constraint is not None:
-            allowed = _allowed(constraint, new_tokens, running, logits.shape[-1])
-        uniform = random.random(len(prompts), dtype="float32")
+        allowed = _allowed(constraint, new_tokens, running, logits.shape[-1])
+        uniform = random.random(batch, dtype="float32")
         tokens = ops.convert_to_numpy(choose(logits, uniform, seen, allowed))
         tokens = np.where(running, tokens, ENDED).astype("int32")
         for row in np.flatnonzero(running):
             new_tokens[row].append(int(tokens[row]))
             if seen is not None:
                 seen[row, tokens[row]] = True
-        running &= ~np.isin(tokens, list(end_ids))
+        running &= ~np.isin(tokens, end_ids)
         yield tokens
         if not running.any() or step == max_tokens - 1:
             return

@@ -10,6 +10,7 @@ from kerasllm.layers.rotary_embedding import RotaryEmbedding
 from kerasllm.ops.attention import attention, attention_probabilities
 from kerasllm.ops.decoding import is_decoding
 from kerasllm.ops.dense import dense
+from kerasllm.ops.few_rows_product import few_rows_products, few_rows_served
 from kerasllm.ops.random import draw_seed
 
 
@@ -228,7 +229,7 @@ class CachedMultiHeadAttention(keras.layers.Layer):
         start_index=0,
         training=False,
     ):
-        if context is None and key_value is None and self._one_product(training):
+        if context is None and key_value is None and self._one_product(inputs, training):
             query, key, value = self._query_key_value(inputs, start_index)
         else:
             query = self._query(inputs, start_index)
@@ -268,15 +269,17 @@ class CachedMultiHeadAttention(keras.layers.Layer):
         shape = (*ops.shape(heads)[:2], self.num_heads * self.head_dim)
         return self.output_dense(ops.reshape(heads, shape))
 
-    def _one_product(self, training):
+    def _one_product(self, inputs, training):
         """Whether self-attention takes query, key and value from one product.
 
-        That pays where the backward pass adds up three gradients otherwise, and in bfloat16, whose
-        products of small matrices are slow. Layers whose calls were replaced keep their own.
+        That pays where the backward pass adds up three gradients otherwise, in bfloat16, whose
+        products of small matrices are slow, and for the few rows of decoding, whose products are
+        one op without a copy of the weights. Layers whose calls were replaced keep their own.
         """
-        if is_decoding() or self.query_norm is not None:
-            return False
-        if not training and self.compute_dtype == "float32":
+        if is_decoding():
+            if not few_rows_served(inputs):
+                return False
+        elif not training and self.compute_dtype == "float32":
             return False
         layers = (self.query_dense, self.key_dense, self.value_dense)
         replaced = any(type(layer) is not Dense or "call" in vars(layer) for layer in layers)
@@ -285,16 +288,20 @@ class CachedMultiHeadAttention(keras.layers.Layer):
 
     def _query_key_value(self, inputs, start_index):
         layers = (self.query_dense, self.key_dense, self.value_dense)
-
-        def side_by_side(weights):
-            return ops.concatenate([ops.convert_to_tensor(each) for each in weights], axis=-1)
-
-        kernel = side_by_side(layer.kernel for layer in layers)
-        bias = side_by_side(layer.bias for layer in layers) if self.query_dense.use_bias else None
-        ends = (self.num_heads, self.num_heads + self.num_key_value_heads)
-        # (batch, time, num_heads + 2 * num_key_value_heads, head_dim)
-        states = self._heads(dense(inputs, kernel, bias), ends[1] + self.num_key_value_heads)
-        query, key, value = ops.split(states, ends, axis=2)
+        kernels = [layer.kernel for layer in layers]
+        biases = [layer.bias for layer in layers]
+        num_heads = [self.num_heads] + 2 * [self.num_key_value_heads]
+        if few_rows_served(inputs):
+            states = few_rows_products(inputs, kernels, biases)
+            query, key, value = map(self._heads, states, num_heads)
+        else:
+            kernel = _side_by_side(kernels)
+            bias = _side_by_side(biases) if self.query_dense.use_bias else None
+            # (batch, time, num_heads + 2 * num_key_value_heads, head_dim)
+            states = self._heads(dense(inputs, kernel, bias), sum(num_heads))
+            query, key, value = ops.split(states, (num_heads[0], sum(num_heads[:2])), axis=2)
+        if self.query_norm is not None:
+            query, key = self.query_norm(query), self.key_norm(key)
         if self.rotary is not None:
             query, key = (self.rotary(each, start_index=start_index) for each in (query, key))
         return query, key, value
@@ -321,6 +328,10 @@ class CachedMultiHeadAttention(keras.layers.Layer):
             "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
             "seed": self.seed,
         }
+
+
+def _side_by_side(weights):
+    return ops.concatenate([ops.convert_to_tensor(each) for each in weights], axis=-1)
 
 
 def _as_key_mask(mask):

@@ -41,16 +41,38 @@ def few_rows_product(inputs, kernel, bias=None, transposed=False, outputs_dtype=
     Returns:
         `(..., columns)`.
     """
-    if not served("few_rows_product", inputs.dtype):
-        return composed_few_rows_product(inputs, kernel, bias, transposed, outputs_dtype)
-    from kerasllm_ops.few_rows_product import few_rows_product as fused
+    (outputs,) = few_rows_products(inputs, [kernel], [bias], transposed, outputs_dtype)
+    return outputs
 
-    kernel = ops.convert_to_tensor(kernel, dtype=inputs.dtype)
-    bias = None if bias is None else ops.convert_to_tensor(bias, dtype=inputs.dtype)
+
+def few_rows_products(inputs, kernels, biases, transposed=False, outputs_dtype=None):
+    """`few_rows_product` of the same inputs with several kernels, in one op.
+
+    Args:
+        inputs: `(..., depth)`.
+        kernels: A list of up to 4 kernels; they may differ in `columns`.
+        biases: A list of biases or Nones.
+        transposed: Whether the kernels are given transposed.
+        outputs_dtype: See `few_rows_product`.
+
+    Returns:
+        A list of `(..., columns)`, with the bits of each product alone.
+    """
+    if not served("few_rows_product", inputs.dtype):
+        return [
+            composed_few_rows_product(inputs, kernel, bias, transposed, outputs_dtype)
+            for kernel, bias in zip(kernels, biases, strict=True)
+        ]
+    from kerasllm_ops.few_rows_product import few_rows_products as fused
+
+    kernels = [ops.convert_to_tensor(kernel, dtype=inputs.dtype) for kernel in kernels]
+    biases = [
+        None if bias is None else ops.convert_to_tensor(bias, dtype=inputs.dtype) for bias in biases
+    ]
     shape = ops.shape(inputs)
     rows = ops.reshape(inputs, (-1, shape[-1]))
-    outputs = fused(rows, kernel, bias, transposed=transposed, outputs_dtype=outputs_dtype)
-    return ops.reshape(outputs, (*shape[:-1], outputs.shape[-1]))
+    outputs = fused(rows, kernels, biases, transposed=transposed, outputs_dtype=outputs_dtype)
+    return [ops.reshape(each, (*shape[:-1], each.shape[-1])) for each in outputs]
 
 
 def composed_few_rows_product(inputs, kernel, bias=None, transposed=False, outputs_dtype=None):

@@ -54,6 +54,10 @@ def test_the_lstm_benchmark_runs(tmp_path):
     assert content["machine"]["tensorflow"]
 
 
+def test_reading_has_a_rate(measure):
+    assert 0.1 < measure.read_bandwidth(size_bytes=1 << 24) < 10_000
+
+
 @pytest.mark.skipif(not pathlib.Path("/proc/self/clear_refs").exists(), reason="needs Linux")
 def test_the_peak_is_that_of_the_block(measure):
     with measure.peak_of_this_process() as peak:

@@ -83,6 +83,46 @@ def test_a_seed_gives_the_same_tokens(name):
     assert not np.array_equal(runs[0][0], runs[0][1])
 
 
+@every_model
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"temperature": 0},
+        {"seed": 3},
+        {"temperature": 1.3, "top_k": 9, "seed": 4},
+        {"top_p": 0.9, "min_p": 0.02, "repetition_penalty": 1.3, "seed": 5},
+        {"temperature": 0, "repetition_penalty": 1.5},
+    ],
+    ids=str,
+)
+def test_the_loop_in_the_graph_is_one_step_after_the_other(name, options):
+    model, sampling = models.make_model(name), Sampling(**options)
+    arguments = model, [[3, 4, 9], [5], [7, 1]], 41, sampling
+    # A constraint is computed in Python, between two steps.
+    steps = collect(*arguments, constraint=lambda row, tokens: None)
+    np.testing.assert_array_equal(collect(*arguments), steps)
+    ends = sorted({int(steps[0, 6]), int(steps[1, 20])})
+    free = collect(*arguments, end_ids=ends, constraint=lambda row, tokens: None)
+    np.testing.assert_array_equal(collect(*arguments, end_ids=ends), free)
+
+
+def test_decode_ends_with_the_last_text_and_says_what_has_no_room():
+    model = models.make_model("gpt")
+    decoder = make_decoder(model, 2, 40)
+    first = np.argmax(decoder.prefill(ids(2, 7)), -1).astype("int32")
+    uniform, greedy_choice = np.zeros((8, 2), "float32"), Sampling(temperature=0)
+    free, seen = decoder.decode(first, uniform, greedy_choice)
+    assert seen is None and (np.array(free) >= 0).all()
+    decoder.prefill(ids(2, 7))
+    ends = np.array(free)[2].tolist()
+    chosen = np.array(decoder.decode(first, uniform, greedy_choice, ends, [True, False])[0])
+    stop = next(i for i, token in enumerate(np.array(free)[:, 0]) if token in ends)
+    np.testing.assert_array_equal(chosen[: stop + 1, 0], np.array(free)[: stop + 1, 0])
+    assert (chosen[stop + 1 :] == ENDED).all() and (chosen[:, 1] == ENDED).all()
+    with pytest.raises(ValueError, match="15 tokens, and 26 more are asked for"):
+        decoder.decode(first, np.zeros((26, 2), "float32"), greedy_choice)
+
+
 def test_an_end_id_ends_its_row_alone():
     model = models.make_model("gpt")
     free = collect(model, [[3, 4], [5]], 20)
@@ -108,9 +148,13 @@ def test_decoders_are_kept():
     generator = TextGenerator(models.make_model("gpt"), models.LetterTokenizer())
     for prompt in ("春", "春眠不覺曉", "夜來"):
         generator.generate([prompt], max_tokens=9)
+    for temperature in (0.5, 2.0):
+        generator.generate(["春"], Sampling(temperature), max_tokens=30)
     (decoder,) = generator._decoders.values()
-    assert decoder._step.experimental_get_tracing_count() == 1
-    assert decoder._prefill.experimental_get_tracing_count() == 1
+    # One loop for greedy choice and one for all temperatures.
+    assert len(decoder._loops) == 2
+    for function in (decoder._prefill, *decoder._loops.values()):
+        assert function.experimental_get_tracing_count() == 1
 
 
 def test_stream_is_generate_in_pieces():

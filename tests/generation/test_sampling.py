@@ -79,9 +79,10 @@ def test_the_ends_of_the_interval_draw_what_is_left(uniform):
         assert int(choose_tokens(logits, np.float32([uniform]), sampling)[0]) in (1, 2, 3)
 
 
-def test_equal_settings_share_a_compiled_function():
-    assert Sampling(0.5, seed=1).chooser() is Sampling(0.5, seed=2).chooser()
-    assert Sampling(0.5).chooser() is not Sampling(0.6).chooser()
+def test_equal_forms_share_a_compiled_function():
+    first = Sampling(0.5, top_p=0.9, seed=1).chooser().func
+    assert first is Sampling(0.7, top_p=0.8, seed=2).chooser().func
+    assert first is not Sampling(0.5, top_p=0.9, top_k=3).chooser().func
 
 
 @pytest.mark.parametrize(

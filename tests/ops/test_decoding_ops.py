@@ -6,13 +6,14 @@ import pytest
 import tensorflow as tf
 
 from kerasllm import native
-from kerasllm.layers import Dense
+from kerasllm.layers import CachedMultiHeadAttention, Dense
 from kerasllm.ops.attention import composed_attention
 from kerasllm.ops.cached_attention import cached_attention, composed_cached_attention
 from kerasllm.ops.decoding import decoding
 from kerasllm.ops.few_rows_product import (
     composed_few_rows_product,
     few_rows_product,
+    few_rows_products,
     few_rows_served,
 )
 
@@ -111,6 +112,42 @@ def test_few_rows_product_is_a_product(dtype, transposed):
     assert error <= 2 * np.abs(stock - expected).max()
     exact = few_rows_product(inputs, kernel, bias, transposed, outputs_dtype="float32")
     np.testing.assert_allclose(exact, expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("transposed", [False, True])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_several_products_have_the_bits_of_each(dtype, transposed):
+    inputs, sizes = tf.cast(normal(2, 1, 97), dtype), (64, 1025, 33, 8)
+    shapes = [(size, 97) if transposed else (97, size) for size in sizes]
+    kernels = [tf.cast(normal(*shape, seed=1), dtype) for shape in shapes]
+    biases = [tf.cast(normal(size, seed=2), dtype) for size in sizes[:3]] + [None]
+    found = few_rows_products(inputs, kernels, biases, transposed)
+    for each, kernel, bias in zip(found, kernels, biases, strict=True):
+        np.testing.assert_array_equal(each, few_rows_product(inputs, kernel, bias, transposed))
+    with pytest.raises(tf.errors.InvalidArgumentError, match="5 kernels, expected up to 4"):
+        few_rows_products(inputs, [*kernels, kernels[0]], 5 * [None], transposed)
+
+
+@pytest.mark.parametrize("norm", [None, 1e-6])
+def test_attention_takes_query_key_and_value_from_one_op_in_decoding(norm):
+    layer = CachedMultiHeadAttention(
+        6, 8, num_key_value_heads=2, query_key_norm_epsilon=norm, rotary_max_wavelength=1e4
+    )
+    inputs = normal(2, 1, 24)
+    layer(inputs)
+    for weight in layer.weights:
+        weight.assign(normal(*weight.shape))
+    cache = layer.make_cache(2, 9)
+    expected, _ = layer(inputs, causal=True, cache=cache, start_index=5)
+
+    @tf.function
+    def step(inputs):
+        with decoding():
+            return layer(inputs, causal=True, cache=cache, start_index=5)[0]
+
+    np.testing.assert_allclose(step(inputs), expected, rtol=1e-5, atol=1e-5)
+    types = [op.type for op in step.get_concrete_function(inputs).graph.get_operations()]
+    assert types.count("KerasllmFewRowsProduct") == 2 and "MatMul" not in types
 
 
 def test_it_serves_in_decoding_alone():

@@ -7,11 +7,11 @@ namespace kerasllm {
 
 KERASLLM_DISPATCH(FewRowsProductKernels, few_rows_product_kernels)
 
-void few_rows_product(const FewRowsProduct<float>& args, Parallel& parallel) {
-  few_rows_product_kernels().float32(args, parallel);
+void few_rows_products(const FewRowsProduct<float>* args, int64_t count, Parallel& parallel) {
+  few_rows_product_kernels().float32(args, count, parallel);
 }
-void few_rows_product(const FewRowsProduct<bfloat16>& args, Parallel& parallel) {
-  few_rows_product_kernels().bfloat16(args, parallel);
+void few_rows_products(const FewRowsProduct<bfloat16>* args, int64_t count, Parallel& parallel) {
+  few_rows_product_kernels().bfloat16(args, count, parallel);
 }
 
 }  // namespace kerasllm

@@ -27,8 +27,13 @@ struct FewRowsProduct {
   float* wide_outputs;
 };
 
-void few_rows_product(const FewRowsProduct<float>& args, Parallel& parallel);
-void few_rows_product(const FewRowsProduct<bfloat16>& args, Parallel& parallel);
+// Up to so many products of the same inputs are one piece of work, such as those that make query,
+// key and value: threads are woken up once for all of them.
+constexpr int64_t kMaxProducts = 4;
+
+// All have the same rows, depth, transposed and inputs.
+void few_rows_products(const FewRowsProduct<float>* args, int64_t count, Parallel& parallel);
+void few_rows_products(const FewRowsProduct<bfloat16>* args, int64_t count, Parallel& parallel);
 
 }  // namespace kerasllm
 

@@ -8,8 +8,8 @@
 namespace kerasllm {
 
 struct FewRowsProductKernels {
-  void (*float32)(const FewRowsProduct<float>&, Parallel&);
-  void (*bfloat16)(const FewRowsProduct<kerasllm::bfloat16>&, Parallel&);
+  void (*float32)(const FewRowsProduct<float>*, int64_t, Parallel&);
+  void (*bfloat16)(const FewRowsProduct<kerasllm::bfloat16>*, int64_t, Parallel&);
 };
 
 }  // namespace kerasllm

@@ -19,41 +19,56 @@ class FewRowsProductOp : public tensorflow::OpKernel {
  public:
   explicit FewRowsProductOp(OpKernelConstruction* context) : OpKernel(context) {
     OP_REQUIRES_OK(context, context->GetAttr("transposed", &transposed_));
+    OP_REQUIRES_OK(context, context->GetAttr("N", &count_));
+    OP_REQUIRES(context, count_ <= kMaxProducts,
+                absl::InvalidArgumentError(absl::StrCat(
+                    kOp, ": there are ", count_, " kernels, expected up to ", kMaxProducts)));
   }
 
   void Compute(OpKernelContext* context) override {
-    const Tensor &inputs = context->input(0), &kernel = context->input(1),
-                 &bias = context->input(2);
-    OP_REQUIRES_OK(context, expect_rank(kOp, "inputs", inputs, 2, "(rows, depth)"));
-    OP_REQUIRES_OK(context, expect_rank(kOp, "kernel", kernel, 2, "a matrix"));
-    FewRowsProduct<typename ComputeType<T>::type> args;
-    args.rows = inputs.dim_size(0);
-    args.depth = inputs.dim_size(1);
-    args.columns = kernel.dim_size(transposed_ ? 0 : 1);
-    args.transposed = transposed_;
-    const TensorShape expected = transposed_ ? TensorShape({args.columns, args.depth})
-                                             : TensorShape({args.depth, args.columns});
-    OP_REQUIRES_OK(context, expect_shape(kOp, "kernel", kernel, expected));
-    OP_REQUIRES_OK(context, expect_shape_or_absent(kOp, "bias", bias, TensorShape({args.columns})));
-    Tensor* outputs;
-    OP_REQUIRES_OK(context,
-                   context->allocate_output(0, TensorShape({args.rows, args.columns}), &outputs));
-    args.inputs = data_of<T>(inputs);
-    args.kernel = data_of<T>(kernel);
-    args.bias = optional_data<T>(bias);
-    if constexpr (std::is_same_v<T, U>) {
-      args.outputs = data_of<T>(outputs);
-      args.wide_outputs = nullptr;
-    } else {
-      args.outputs = nullptr;
-      args.wide_outputs = data_of<float>(outputs);
+    FewRowsProduct<Element> args[kMaxProducts];
+    for (int i = 0; i < count_; ++i) OP_REQUIRES_OK(context, read(context, i, &args[i]));
+    for (int i = 0; i < count_; ++i) {
+      Tensor* outputs;
+      const TensorShape shape({args[i].rows, args[i].columns});
+      OP_REQUIRES_OK(context, context->allocate_output(i, shape, &outputs));
+      if constexpr (std::is_same_v<T, U>) {
+        args[i].outputs = data_of<T>(outputs);
+      } else {
+        args[i].wide_outputs = data_of<float>(outputs);
+      }
     }
     TensorflowParallel parallel(context);
-    few_rows_product(args, parallel);
+    few_rows_products(args, count_, parallel);
   }
 
  private:
+  using Element = typename ComputeType<T>::type;
+
+  absl::Status read(OpKernelContext* context, int i, FewRowsProduct<Element>* args) const {
+    const Tensor &inputs = context->input(0), &kernel = context->input(1 + i),
+                 &bias = context->input(1 + count_ + i);
+    TF_RETURN_IF_ERROR(expect_rank(kOp, "inputs", inputs, 2, "(rows, depth)"));
+    TF_RETURN_IF_ERROR(expect_rank(kOp, "kernel", kernel, 2, "a matrix"));
+    const int64_t depth = inputs.dim_size(1), columns = kernel.dim_size(transposed_ ? 0 : 1);
+    const TensorShape expected =
+        transposed_ ? TensorShape({columns, depth}) : TensorShape({depth, columns});
+    TF_RETURN_IF_ERROR(expect_shape(kOp, "kernel", kernel, expected));
+    TF_RETURN_IF_ERROR(expect_shape_or_absent(kOp, "bias", bias, TensorShape({columns})));
+    *args = {inputs.dim_size(0),
+             depth,
+             columns,
+             transposed_,
+             data_of<T>(inputs),
+             data_of<T>(kernel),
+             optional_data<T>(bias),
+             nullptr,
+             nullptr};
+    return absl::OkStatus();
+  }
+
   bool transposed_;
+  int count_;
 };
 
 #define KERASLLM_REGISTER(T, U)                               \

@@ -12,12 +12,16 @@ absl::Status few_rows_product_shapes(InferenceContext* c) {
   ShapeHandle inputs, kernel, bias;
   DimensionHandle depth;
   bool transposed;
+  int count;
   TF_RETURN_IF_ERROR(c->GetAttr("transposed", &transposed));
+  TF_RETURN_IF_ERROR(c->GetAttr("N", &count));
   TF_RETURN_IF_ERROR(c->WithRank(c->input(0), 2, &inputs));
-  TF_RETURN_IF_ERROR(c->WithRank(c->input(1), 2, &kernel));
-  TF_RETURN_IF_ERROR(c->WithRank(c->input(2), 1, &bias));
-  TF_RETURN_IF_ERROR(c->Merge(c->Dim(inputs, 1), c->Dim(kernel, transposed ? 1 : 0), &depth));
-  c->set_output(0, c->Matrix(c->Dim(inputs, 0), c->Dim(kernel, transposed ? 0 : 1)));
+  for (int i = 0; i < count; ++i) {
+    TF_RETURN_IF_ERROR(c->WithRank(c->input(1 + i), 2, &kernel));
+    TF_RETURN_IF_ERROR(c->WithRank(c->input(1 + count + i), 1, &bias));
+    TF_RETURN_IF_ERROR(c->Merge(c->Dim(inputs, 1), c->Dim(kernel, transposed ? 1 : 0), &depth));
+    c->set_output(i, c->Matrix(c->Dim(inputs, 0), c->Dim(kernel, transposed ? 0 : 1)));
+  }
   return absl::OkStatus();
 }
 
@@ -25,21 +29,22 @@ absl::Status few_rows_product_shapes(InferenceContext* c) {
 
 REGISTER_OP("KerasllmFewRowsProduct")
     .Input("inputs: T")
-    .Input("kernel: T")
-    .Input("bias: T")
-    .Output("outputs: U")
+    .Input("kernels: N * T")
+    .Input("biases: N * T")
+    .Output("outputs: N * U")
+    .Attr("N: int >= 1")
     .Attr("T: {float, bfloat16}")
     .Attr("U: {float, bfloat16}")
     .Attr("transposed: bool")
     .SetShapeFn(few_rows_product_shapes)
     .Doc(R"doc(
-A few rows times a matrix, at the speed at which memory gives the matrix. Sums are float32.
+A few rows times each of a few matrices, at the speed at which memory gives these. Sums are float32.
 
 inputs: (rows, depth).
-kernel: (depth, columns), or (columns, depth) where transposed.
-bias: (columns,), or (0,) for none.
-outputs: (rows, columns), float or T.
-transposed: Whether the kernel is given transposed.
+kernels: Up to 4, each (depth, columns), or (columns, depth) where transposed.
+biases: For each kernel (columns,), or (0,) for none.
+outputs: For each kernel (rows, columns), float or T.
+transposed: Whether the kernels are given transposed.
 )doc");
 
 }  // namespace kerasllm

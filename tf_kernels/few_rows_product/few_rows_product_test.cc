@@ -1,6 +1,8 @@
 // The product of a few rows against float64.
 #include "few_rows_product/few_rows_product.h"
 
+#include <memory>
+
 #include "common/testing.h"
 
 namespace kerasllm::testing {
@@ -29,10 +31,16 @@ void check(Isa isa, const char* type, int64_t rows, int64_t depth, int64_t colum
   }
   const auto run = [&](Buffer<T>& outputs, Buffer<float>& wide_outputs, int threads) {
     Threads parallel(threads);
-    few_rows_product(
-        {rows, depth, columns, transposed, inputs.get(), kernel.get(), wide ? nullptr : bias.get(),
-         wide ? nullptr : outputs.get(), wide ? wide_outputs.get() : nullptr},
-        parallel);
+    const FewRowsProduct<T> args = {rows,
+                                    depth,
+                                    columns,
+                                    transposed,
+                                    inputs.get(),
+                                    kernel.get(),
+                                    wide ? nullptr : bias.get(),
+                                    wide ? nullptr : outputs.get(),
+                                    wide ? wide_outputs.get() : nullptr};
+    few_rows_products(&args, 1, parallel);
   };
   Buffer<T> outputs(rows * columns), again(rows * columns);
   Buffer<float> wide_outputs(rows * columns), wide_again(rows * columns);
@@ -46,6 +54,36 @@ void check(Isa isa, const char* type, int64_t rows, int64_t depth, int64_t colum
     run(again, wide_again, threads);
     expect(outputs.same_bits(again) && wide_outputs.same_bits(wide_again),
            text + " differs by threads");
+  }
+}
+
+// Several products in one call have the bits of each alone.
+template <class T>
+void check_several(Isa isa, const char* type, bool transposed) {
+  override_isa(isa);
+  constexpr int64_t kRows = 3, kDepth = 131, kColumns[] = {97, 0, 1025};
+  std::mt19937 random(1);
+  Buffer<T> inputs(kRows * kDepth);
+  inputs.fill(random, 1.0);
+  std::vector<std::unique_ptr<Buffer<T>>> kernels, together, alone;
+  std::vector<FewRowsProduct<T>> args;
+  for (const int64_t columns : kColumns) {
+    kernels.push_back(std::make_unique<Buffer<T>>(kDepth * columns));
+    kernels.back()->fill(random, 1.0);
+    for (auto* outputs : {&together, &alone}) {
+      outputs->push_back(std::make_unique<Buffer<T>>(kRows * columns));
+    }
+    args.push_back({kRows, kDepth, columns, transposed, inputs.get(), kernels.back()->get(),
+                    nullptr, together.back()->get(), nullptr});
+  }
+  Threads parallel(3);
+  few_rows_products(args.data(), 3, parallel);
+  for (int i = 0; i < 3; ++i) {
+    args[i].outputs = alone[i]->get();
+    few_rows_products(&args[i], 1, parallel);
+    expect(together[i]->same_bits(*alone[i]) && together[i]->guards_intact(),
+           std::string("isa=") + isa_name(isa) + " " + type +
+               " transposed=" + std::to_string(transposed) + " product " + std::to_string(i));
   }
 }
 
@@ -63,6 +101,11 @@ int run_all() {
           }
         }
       }
+    }
+    for (const bool transposed : {false, true}) {
+      check_several<float>(isa, "float32", transposed);
+      check_several<bfloat16>(isa, "bfloat16", transposed);
+      cases += 2;
     }
     check<float>(isa, "float32", 0, 5, 7, false, false);
     check<float>(isa, "float32", 2, 0, 7, true, false);
