@@ -136,6 +136,17 @@ void check(const Case& c, const char* type, double tolerance) {
   }
 }
 
+template <class T>
+void check_repeats(Isa isa, const char* type) {
+  override_isa(isa);
+  const Case c{isa, {5, 31, 5, 59, false, false, true}, Mask::kScattered};
+  Tensors<T> t(c.shape, c.mask, 1);
+  expect_repeatable(
+      c.text(type), [&](Parallel& parallel) { t.run(c.shape, c.mask, parallel); }, t.outputs,
+      t.final_hidden, t.final_cell, t.d_inputs, t.d_kernel, t.d_initial_hidden, t.d_initial_cell,
+      t.d_recurrent_kernel, t.d_bias);
+}
+
 std::vector<LstmShape> shapes() {
   std::vector<LstmShape> all;
   const int64_t sizes[][4] = {{1, 1, 1, 1},    {3, 5, 4, 3},    {7, 9, 17, 33},
@@ -149,6 +160,8 @@ std::vector<LstmShape> shapes() {
   // Long enough for backward to go in several chunks of time.
   all.push_back({9, 250, 3, 70, false, false, true});
   all.push_back({9, 250, 3, 70, true, false, false});
+  all.push_back({2, 97, 7, 59, false, true, true});
+  all.push_back({1, 1025, 3, 1, true, false, true});
   return all;
 }
 
@@ -163,6 +176,9 @@ int run_all() {
         cases += 2;
       }
     }
+    check_repeats<float>(isa, "float32");
+    check_repeats<bfloat16>(isa, "bfloat16");
+    cases += 2;
   });
   return finish("lstm_test", cases);
 }
