@@ -187,6 +187,36 @@ int check_instruction_sets_agree() {
   return static_cast<int>(found.size());
 }
 
+void check_repeats(Isa isa) {
+  override_isa(isa);
+  constexpr int64_t kSizes[] = {70001, 97};
+  const AdamwStep step = {1e-2f, 3e-2f, 0.1f, 0.001f, 1e-7f, 0.01f, 0.5f};
+  std::mt19937 random(5);
+  std::vector<Buffer<float>> state, results, gradients;
+  std::vector<AdamwParameter> parameters;
+  for (const int64_t size : kSizes) {
+    gradients.emplace_back(size);
+    gradients.back().fill(random, 1.0);
+    for (int i = 0; i < 3; ++i) {
+      state.emplace_back(size);
+      state.back().fill(random, 0.1);
+      results.emplace_back(size);
+    }
+    for (int64_t i = 0; i < size; ++i) {
+      state.back().get()[i] = std::fabs(state.back().get()[i]);  // the velocity
+    }
+  }
+  for (size_t i = 0; i < 2; ++i) {
+    Buffer<float>*const old = &state[3 * i], *const fresh = &results[3 * i];
+    parameters.push_back({kSizes[i], old[0].get(), old[1].get(), old[2].get(), fresh[0].get(),
+                          fresh[1].get(), fresh[2].get(), gradients[i].get(), nullptr, true, 1.0f});
+  }
+  expect_repeatable(
+      std::string("isa=") + isa_name(isa),
+      [&](Parallel& parallel) { adamw(parameters.data(), 2, step, parallel); }, results[0],
+      results[1], results[2], results[3], results[4], results[5]);
+}
+
 // A gradient that is not finite gives NaN everywhere under clipping, and no hang.
 int check_not_finite() {
   override_isa(Isa::kGeneric);
@@ -205,9 +235,11 @@ int run_all() {
   int cases = check_instruction_sets_agree() + check_not_finite();
   for_each_isa([&](Isa isa) {
     cases += check_master_weights(isa, 100);
+    check_repeats(isa);
+    ++cases;
     for (const float weight_decay : {0.0f, 0.01f}) {
       for (const float clipnorm : {0.0f, 0.5f, 1e6f}) {
-        check(isa, {1, 0, 59, 128, 70001, 3, 4097}, weight_decay, clipnorm, true);
+        check(isa, {1, 0, 59, 97, 128, 1025, 70001, 3, 4097}, weight_decay, clipnorm, true);
         check(isa, {32768, 32768, 17}, weight_decay, clipnorm, false);
         check(isa, {0}, weight_decay, clipnorm, false);
         cases += 3;

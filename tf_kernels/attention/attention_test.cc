@@ -176,6 +176,18 @@ void check(Isa isa, const Case& c, const AttentionReference& reference, const ch
   }
 }
 
+template <class T>
+void check_repeats(Isa isa, const char* type) {
+  override_isa(isa);
+  Case c{{2, 97, 97, 2, 1, 59, 59}};
+  c.causal = true;
+  c.rate = 0.3f;
+  Tensors<T> t(c);
+  expect_repeatable(
+      c.text(isa, type), [&](Parallel& parallel) { t.run(c.shape, parallel); }, t.outputs,
+      t.log_sum_exp, t.d_query, t.d_key, t.d_value);
+}
+
 std::vector<Case> cases() {
   std::vector<Case> all;
   const AttentionShape shapes[] = {{1, 1, 1, 1, 1, 1, 1},
@@ -211,6 +223,10 @@ std::vector<Case> cases() {
       all.push_back(c);
     }
   }
+  Case longer{{1, 1025, 1025, 1, 1, 59, 59}};
+  longer.causal = true;
+  all.push_back(longer);
+  all.push_back({{1, 1, 1025, 2, 2, 59, 59}});
   Case wide{{1, 70, 90, 2, 2, 256, 200}};
   all.push_back(wide);
   Case sparse{{1, 300, 600, 1, 1, 8, 8}};
@@ -236,6 +252,9 @@ int run_all() {
       check<bfloat16>(isa, all[i], bfloat16s[i], "bfloat16", 3e-2);
       number += 2;
     }
+    check_repeats<float>(isa, "float32");
+    check_repeats<bfloat16>(isa, "bfloat16");
+    number += 2;
   });
   return finish("attention_test", number);
 }

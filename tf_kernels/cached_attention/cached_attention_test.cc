@@ -9,7 +9,7 @@ namespace {
 struct Case {
   CachedAttentionShape shape;
   int64_t start, window;
-  bool padded;
+  bool padded, repeats = false;
 };
 
 template <class T>
@@ -42,13 +42,13 @@ void check(Isa isa, const char* type, const Case& c) {
   std::vector<int32_t> first_key(s.batch);
   for (int64_t b = 0; b < s.batch; ++b) first_key[b] = static_cast<int32_t>(3 * b);
   const float scale = 0.3f;
-  const auto run = [&](Buffer<T>& to, int threads) {
-    Threads parallel(threads);
+  const auto run = [&](Buffer<T>& to, Parallel& parallel) {
     cached_attention({s, scale, c.window, c.start, c.padded ? first_key.data() : nullptr,
                       query.get(), keys.get(), values.get(), to.get()},
                      parallel);
   };
-  run(outputs, 1);
+  Serial serial;
+  run(outputs, serial);
 
   std::vector<double> expected(query_size);
   const int64_t group = s.num_heads / s.num_key_value_heads;
@@ -94,19 +94,28 @@ void check(Isa isa, const char* type, const Case& c) {
   expect(outputs.guards_intact() && keys.guards_intact() && values.guards_intact(),
          text + " wrote outside its buffer");
   for (const int threads : {2, 3, 4}) {
-    run(again, threads);
+    Threads several(threads);
+    run(again, several);
     expect(outputs.same_bits(again), text + " differs by threads");
+  }
+  if (c.repeats) {
+    expect_repeatable(text, [&](Parallel& parallel) { run(again, parallel); }, again);
   }
 }
 
 int run_all() {
   // batch, query_length, max_length, num_heads, num_key_value_heads, head_dim
   const Case cases[] = {
-      {{1, 1, 1, 1, 1, 1}, 0, 0, false},        {{1, 1, 16, 4, 4, 64}, 7, 0, false},
-      {{2, 1, 130, 4, 2, 59}, 129, 0, true},    {{3, 1, 97, 6, 1, 16}, 64, 0, true},
-      {{2, 1, 1100, 3, 3, 64}, 1024, 0, false}, {{1, 1, 1100, 14, 2, 64}, 1000, 0, false},
-      {{2, 3, 40, 5, 1, 128}, 20, 0, true},     {{2, 1, 40, 8, 2, 256}, 33, 5, false},
-      {{2, 4, 40, 2, 2, 33}, 3, 3, true},       {{2, 5, 5, 2, 1, 17}, 0, 0, true},
+      {{1, 1, 1, 1, 1, 1}, 0, 0, false},
+      {{1, 1, 16, 4, 4, 64}, 7, 0, false},
+      {{2, 1, 130, 4, 2, 59}, 129, 0, true},
+      {{3, 1, 97, 6, 1, 16}, 64, 0, true},
+      {{2, 1, 1100, 3, 3, 64}, 1024, 0, false, true},
+      {{1, 1, 1100, 14, 2, 64}, 1000, 0, false},
+      {{2, 3, 40, 5, 1, 128}, 20, 0, true},
+      {{2, 1, 40, 8, 2, 256}, 33, 5, false},
+      {{2, 4, 40, 2, 2, 33}, 3, 3, true, true},
+      {{2, 5, 5, 2, 1, 17}, 0, 0, true},
       {{0, 1, 4, 2, 1, 8}, 1, 0, false},
   };
   int count = 0;

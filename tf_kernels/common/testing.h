@@ -3,6 +3,7 @@
 #ifndef KERASLLM_COMMON_TESTING_H_
 #define KERASLLM_COMMON_TESTING_H_
 
+#include <atomic>
 #include <cmath>
 #include <cstdint>
 #include <cstdio>
@@ -48,15 +49,17 @@ void for_each_isa(const Body& body) {
   }
 }
 
+// Each thread takes the next task that is left, as a thread pool's do.
 class Threads final : public Parallel {
  public:
   explicit Threads(int count) : count_(count) {}
   int num_threads() const override { return count_; }
   void run(int64_t num_tasks, void (*body)(void*, int64_t), void* context) override {
     std::vector<std::thread> threads;
+    std::atomic<int64_t> next{0};
     for (int i = 0; i < count_; ++i) {
-      threads.emplace_back([=] {
-        for (int64_t task = i; task < num_tasks; task += count_) body(context, task);
+      threads.emplace_back([&] {
+        for (int64_t task = next++; task < num_tasks; task = next++) body(context, task);
       });
     }
     for (std::thread& thread : threads) thread.join();
@@ -109,6 +112,9 @@ class Buffer {
   bool same_bits(const Buffer& other) const {
     return std::memcmp(data_.data(), other.data_.data(), data_.size() * sizeof(T)) == 0;
   }
+  std::string bits() const {
+    return std::string(reinterpret_cast<const char*>(data_.data()), data_.size() * sizeof(T));
+  }
   // The largest distance from the reference; infinite where a value is NaN.
   double error(const std::vector<double>& reference) const {
     double worst = 0.0;
@@ -128,6 +134,25 @@ class Buffer {
   static constexpr int64_t kGuard = 64;
   std::vector<T> data_;
 };
+
+// Does the same work 100 times, on 1, 2 and 4 threads in turn, and expects the same bits of all.
+// run(parallel) does it; the results lie in the buffers.
+template <class Run, class... Buffers>
+void expect_repeatable(const std::string& what, const Run& run, const Buffers&... results) {
+  const auto bits = [&] { return (std::string() + ... + results.bits()); };
+  std::string first;
+  for (int repeat = 0; repeat < 100; ++repeat) {
+    const int count = 1 << repeat % 3;
+    Threads threads(count);
+    run(threads);
+    if (repeat == 0) first = bits();
+    if (bits() != first) {
+      expect(false, what + " gives other bits the " + std::to_string(repeat + 1) + "th time, on " +
+                        std::to_string(count) + " threads");
+      return;
+    }
+  }
+}
 
 }  // namespace kerasllm::testing
 

@@ -105,6 +105,15 @@ void check(Isa isa, const char* type, const Case& c) {
   check_near(t.d_bias, d_bias, c.rows, text + " d_bias");
 }
 
+template <class T>
+void check_repeats(Isa isa, const char* type) {
+  override_isa(isa);
+  Tensors<T> t({97, 59, 130, true});
+  expect_repeatable(
+      std::string("isa=") + isa_name(isa) + " " + type,
+      [&](Parallel& parallel) { t.run(parallel); }, t.outputs, t.d_inputs, t.d_kernel, t.d_bias);
+}
+
 // A gradient that is not asked for is not written, and does not change the others.
 void check_gradients_alone(Isa isa) {
   override_isa(isa);
@@ -156,7 +165,9 @@ int run_all() {
     }
     check_gradients_alone(isa);
     check_nan(isa);
-    cases += 2;
+    check_repeats<float>(isa, "float32");
+    check_repeats<bfloat16>(isa, "bfloat16");
+    cases += 4;
   });
   return finish("dense_test", cases);
 }

@@ -98,6 +98,20 @@ void check(Isa isa, const char* types, const Case& c) {
     }
   }
   expect(results[0].guards_intact(), text + " wrote outside the outputs");
+  if (c.dim == 59 && c.num_segments > 0) {
+    std::vector<Buffer<T>>& found = gradients[0];
+    expect_repeatable(
+        text,
+        [&](Parallel& parallel) {
+          embedding_forward(EmbeddingForward<T, U>{lookup, token_table.get(), position_table.get(),
+                                                   segment_table.get(), results[0].get()},
+                            parallel);
+          embedding_backward(EmbeddingBackward<T, U>{lookup, d_outputs.get(), found[0].get(),
+                                                     found[1].get(), found[2].get()},
+                             parallel);
+        },
+        results[0], found[0], found[1], found[2]);
+  }
   const auto near = [&](const char* what, double error, double limit) {
     expect(error <= limit, text + " " + what + " error " + std::to_string(error));
   };
@@ -132,11 +146,11 @@ int check_errors() {
 int run_all() {
   int cases = check_errors();
   const Case all[] = {
-      {2, 7, 59, 11, 0, 0, 0, false},      {3, 97, 128, 500, 97, 0, 0, false},
-      {1, 1025, 16, 40, 1030, 2, 5, true}, {8, 128, 130, 1000, 128, 2, 0, true},
-      {1, 1, 1, 1, 1, 1, 0, false},        {2, 64, 257, 50, 64, 3, 0, false},
-      {16, 129, 64, 3, 200, 2, 40, true},  {0, 5, 8, 4, 5, 2, 0, false},
-      {3, 5, 0, 4, 5, 2, 0, false},
+      {2, 97, 59, 11, 97, 2, 0, true},      {2, 7, 59, 11, 0, 0, 0, false},
+      {3, 97, 128, 500, 97, 0, 0, false},   {1, 1025, 16, 40, 1030, 2, 5, true},
+      {8, 128, 130, 1000, 128, 2, 0, true}, {1, 1, 1, 1, 1, 1, 0, false},
+      {2, 64, 257, 50, 64, 3, 0, false},    {16, 129, 64, 3, 200, 2, 40, true},
+      {0, 5, 8, 4, 5, 2, 0, false},         {3, 5, 0, 4, 5, 2, 0, false},
   };
   for_each_isa([&](Isa isa) {
     for (const Case& c : all) {

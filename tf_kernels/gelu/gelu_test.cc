@@ -118,6 +118,15 @@ void check(Isa isa, const char* type, const Case& c) {
   if (c.bias) near(t.d_bias, d_bias, 1e-5 * std::sqrt(static_cast<double>(c.rows)), "d_bias");
 }
 
+template <class T>
+void check_repeats(Isa isa, const char* type) {
+  override_isa(isa);
+  Tensors<T> t({97, 1025, GeluKind::kErf, true, true});
+  expect_repeatable(
+      std::string("isa=") + isa_name(isa) + " " + type,
+      [&](Parallel& parallel) { t.run(parallel); }, t.outputs, t.d_inputs, t.d_bias);
+}
+
 // Every kind at 200,001 points from -20 to 20, by its relative error and that of its slope.
 void check_accuracy(Isa isa) {
   override_isa(isa);
@@ -185,7 +194,9 @@ int run_all() {
     check<float>(isa, "float32", {20000, 19, GeluKind::kErf, false, true});
     check_accuracy(isa);
     check_nan_and_no_rows(isa);
-    cases += 3;
+    check_repeats<float>(isa, "float32");
+    check_repeats<bfloat16>(isa, "bfloat16");
+    cases += 5;
   });
   return finish("gelu_test", cases);
 }

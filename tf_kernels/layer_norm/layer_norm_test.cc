@@ -217,6 +217,16 @@ void check_in_place(Isa isa, const char* type) {
   expect(plain.inputs.same_bits(plain_apart.outputs), text_of(isa, type, c) + " plain in place");
 }
 
+template <class T>
+void check_repeats(Isa isa, const char* type) {
+  override_isa(isa);
+  const Case c = {97, 1025, false, true, true, 0.3f};
+  Tensors<T> t(c);
+  expect_repeatable(
+      text_of(isa, type, c), [&](Parallel& parallel) { t.run(parallel); }, t.outputs, t.sum, t.mean,
+      t.reciprocal_deviation, t.d_inputs, t.d_residual, t.d_gamma, t.d_beta);
+}
+
 void check_nan(Isa isa) {
   override_isa(isa);
   Tensors<float> t({3, 37, false, true, true, 0.0f});
@@ -264,7 +274,9 @@ int run_all() {
     check_in_place<bfloat16>(isa, "bfloat16");
     check_nan(isa);
     check_no_rows(isa);
-    count += static_cast<int>(2 * cases.size()) + 2;
+    check_repeats<float>(isa, "float32");
+    check_repeats<bfloat16>(isa, "bfloat16");
+    count += static_cast<int>(2 * cases.size()) + 4;
   });
   return finish("layer_norm_test", count);
 }

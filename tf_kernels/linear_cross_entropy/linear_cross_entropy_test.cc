@@ -173,6 +173,15 @@ void check(const Case& c, const char* type) {
   if (c.bias) compare("d_bias " + text, one->d_bias, again->d_bias, expected[5], result);
 }
 
+template <class T>
+void check_repeats(const Case& c, const char* type) {
+  override_isa(c.isa);
+  Tensors<T> t(c);
+  expect_repeatable(
+      c.text(type), [&](Parallel& parallel) { t.run(c, parallel); }, t.losses, t.log_sum_exp,
+      t.correct, t.d_hidden_states, t.d_kernel, t.d_bias);
+}
+
 // Ties go to the smaller id, within a group of classes and across groups.
 void check_ties(Isa isa) {
   override_isa(isa);
@@ -238,6 +247,13 @@ int run_all() {
     // More rows than a chunk has, so that sums over rows go on from chunk to chunk.
     both({isa, 1100, 140, 70, Labels::kAll, true, true, true, 0.0f, 0.0f});
     both({isa, 1100, 140, 70, Labels::kAll, false, false, true, 0.1f, 0.0f});
+    both({isa, 1, 1025, 59, Labels::kAll, true, false, false, 0.0f, 0.0f});
+    for (const bool saved : {false, true}) {
+      const Case c = {isa, 97, 1025, 59, Labels::kSome, true, saved, saved, 0.1f, 0.01f};
+      check_repeats<float>(c, "float32");
+      check_repeats<bfloat16>(c, "bfloat16");
+      cases += 2;
+    }
     cases += 1;
   });
   return finish("linear_cross_entropy_test", cases);

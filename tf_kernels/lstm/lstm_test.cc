@@ -114,18 +114,14 @@ const char* const kResultNames[] = {"outputs",        "final_hidden",       "fin
                                     "d_initial_cell", "d_recurrent_kernel", "d_bias"};
 
 template <class T>
-void check(const Case& c, const char* type, double tolerance) {
+void check(const Case& c, const Tensors<T>& start,
+           const std::vector<std::vector<double>>& reference, const char* type, double tolerance) {
   override_isa(c.isa);
-  Tensors<T> one(c.shape, c.mask, 1), again(c.shape, c.mask, 1);
+  Tensors<T> one = start, again = start;
   Serial serial;
   one.run(c.shape, c.mask, serial);
   Threads three(3);
   again.run(c.shape, c.mask, three);
-  const std::vector<std::vector<double>> reference = reference_lstm(
-      c.shape, one.inputs.values(), one.initial_hidden.values(), one.initial_cell.values(),
-      one.kernel.values(), one.recurrent_kernel.values(), one.bias.values(),
-      c.mask == Mask::kNone ? nullptr : one.mask.data(), one.d_outputs.values(),
-      one.d_final_hidden.values(), one.d_final_cell.values());
   for (size_t i = 0; i < reference.size(); ++i) {
     const std::string what = std::string(kResultNames[i]) + " " + c.text(type);
     const double scale = largest(reference[i]);
@@ -134,6 +130,29 @@ void check(const Case& c, const char* type, double tolerance) {
     expect(one.results()[i]->guards_intact(), what + " wrote outside its buffer");
     expect(one.results()[i]->same_bits(*again.results()[i]), what + " differs by threads");
   }
+}
+
+template <class T>
+void check(const std::vector<Isa>& isas, const LstmShape& shape, Mask mask, const char* type,
+           double tolerance) {
+  const Tensors<T> start(shape, mask, 1);
+  const std::vector<std::vector<double>> reference = reference_lstm(
+      shape, start.inputs.values(), start.initial_hidden.values(), start.initial_cell.values(),
+      start.kernel.values(), start.recurrent_kernel.values(), start.bias.values(),
+      mask == Mask::kNone ? nullptr : start.mask.data(), start.d_outputs.values(),
+      start.d_final_hidden.values(), start.d_final_cell.values());
+  for (const Isa isa : isas) check<T>({isa, shape, mask}, start, reference, type, tolerance);
+}
+
+template <class T>
+void check_repeats(Isa isa, const char* type) {
+  override_isa(isa);
+  const Case c{isa, {5, 31, 5, 59, false, false, true}, Mask::kScattered};
+  Tensors<T> t(c.shape, c.mask, 1);
+  expect_repeatable(
+      c.text(type), [&](Parallel& parallel) { t.run(c.shape, c.mask, parallel); }, t.outputs,
+      t.final_hidden, t.final_cell, t.d_inputs, t.d_kernel, t.d_initial_hidden, t.d_initial_cell,
+      t.d_recurrent_kernel, t.d_bias);
 }
 
 std::vector<LstmShape> shapes() {
@@ -149,21 +168,27 @@ std::vector<LstmShape> shapes() {
   // Long enough for backward to go in several chunks of time.
   all.push_back({9, 250, 3, 70, false, false, true});
   all.push_back({9, 250, 3, 70, true, false, false});
+  all.push_back({2, 97, 7, 59, false, true, true});
+  all.push_back({1, 1025, 3, 1, true, false, true});
   return all;
 }
 
 int run_all() {
+  std::vector<Isa> isas;
+  for_each_isa([&](Isa isa) { isas.push_back(isa); });
   int cases = 0;
-  for_each_isa([&](Isa isa) {
-    for (const LstmShape& shape : shapes()) {
-      for (int mask = 0; mask < 5; ++mask) {
-        const Case c{isa, shape, static_cast<Mask>(mask)};
-        check<float>(c, "float32", 3e-6);
-        check<bfloat16>(c, "bfloat16", 4e-2);
-        cases += 2;
-      }
+  for (const LstmShape& shape : shapes()) {
+    for (int mask = 0; mask < 5; ++mask) {
+      check<float>(isas, shape, static_cast<Mask>(mask), "float32", 3e-6);
+      check<bfloat16>(isas, shape, static_cast<Mask>(mask), "bfloat16", 4e-2);
+      cases += 2 * static_cast<int>(isas.size());
     }
-  });
+  }
+  for (const Isa isa : isas) {
+    check_repeats<float>(isa, "float32");
+    check_repeats<bfloat16>(isa, "bfloat16");
+    cases += 2;
+  }
   return finish("lstm_test", cases);
 }
 
