@@ -10,6 +10,7 @@ struct Dropout {
   uint32_t seed[2];    // the same two words, the same mask
   uint32_t threshold;  // elements whose 16 random bits are below it are dropped; 0: none is
   float scale;         // what the kept ones are multiplied by, so that the expectation stays
+  const int32_t* device_seed = nullptr;  // on a GPU: where the two words lie, instead of `seed`
 };
 
 // `rate` in [0, 1) is taken to the nearest 1/65536 below 1. `seed`: two words, what Keras's
@@ -21,6 +22,14 @@ static inline Dropout make_dropout(float rate, const int32_t* seed) {
   return {{static_cast<uint32_t>(seed[0]), static_cast<uint32_t>(seed[1])},
           threshold,
           65536.0f / (65536.0f - static_cast<float>(threshold))};
+}
+
+// For GPU kernels: the two words lie in the device's memory, where the host cannot read them.
+static inline Dropout make_device_dropout(float rate, const int32_t* device_seed) {
+  const int32_t unused[2] = {0, 0};
+  Dropout dropout = make_dropout(rate, unused);
+  dropout.device_seed = device_seed;
+  return dropout;
 }
 
 }  // namespace kerasllm

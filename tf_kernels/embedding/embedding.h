@@ -21,6 +21,7 @@ struct EmbeddingLookup {
   int64_t start;                                 // the position of the first step
   const int32_t* token_ids;                      // (batch, time)
   const int32_t* segment_ids;                    // (batch, time) or null
+  const int32_t* device_start = nullptr;         // on a GPU: where start lies, instead of `start`
 };
 
 // T: the tables' type, U: that of the outputs. Sums are float32.

@@ -1,0 +1,303 @@
+"""The GPU kernels for PyTorch tensors, by ctypes: what `tests/cuda` and the benchmark share.
+
+The library is that of `make cuda-library`, or the emulated one of `make test-native`, which runs the
+same kernels on the CPU. Structures mirror the families' headers in `tf_kernels`, field by field;
+nothing is checked here.
+"""
+
+import ctypes
+import math
+import pathlib
+
+import torch
+
+ROOT = pathlib.Path(__file__).parents[2]
+LIBRARY = ROOT / "build/cuda/libkerasllm_cuda.so"
+EMULATED_LIBRARY = ROOT / "build/native-tests/libkerasllm_cuda_emulated.so"
+
+TYPES = {torch.float32: 0, torch.bfloat16: 1, torch.float16: 2}
+KINDS = ("erf", "tanh", "silu", "relu")
+
+_LETTERS = {"l": ctypes.c_int64, "f": ctypes.c_float, "b": ctypes.c_bool, "p": ctypes.c_void_p}
+
+
+def _struct(name, **fields):
+    """A ctypes structure; a field is a letter (int64, float, bool, pointer) or a structure."""
+    types = [(key, _LETTERS.get(value, value)) for key, value in fields.items()]
+    return type(name, (ctypes.Structure,), {"_fields_": types})
+
+
+Dropout = _struct(
+    "Dropout", seed=ctypes.c_uint32 * 2, threshold=ctypes.c_uint32, scale="f", device_seed="p"
+)
+LayerNormShape = _struct("LayerNormShape", rows="l", dim="l", rms="b", dropout=Dropout)
+LayerNormForward = _struct(
+    "LayerNormForward",
+    shape=LayerNormShape,
+    epsilon="f",
+    inputs="p",
+    residual="p",
+    gamma="p",
+    beta="p",
+    outputs="p",
+    sum="p",
+    mean="p",
+    reciprocal_deviation="p",
+)
+LayerNormBackward = _struct(
+    "LayerNormBackward",
+    shape=LayerNormShape,
+    sum="p",
+    gamma="p",
+    mean="p",
+    reciprocal_deviation="p",
+    d_outputs="p",
+    d_sum="p",
+    d_inputs="p",
+    d_residual="p",
+    d_gamma="p",
+    d_beta="p",
+)
+GeluShape = _struct("GeluShape", rows="l", dim="l", kind=ctypes.c_int, gated="b")
+GeluForward = _struct("GeluForward", shape=GeluShape, inputs="p", bias="p", outputs="p")
+GeluBackward = _struct(
+    "GeluBackward", shape=GeluShape, inputs="p", bias="p", d_outputs="p", d_inputs="p", d_bias="p"
+)
+EmbeddingLookup = _struct(
+    "EmbeddingLookup",
+    batch="l",
+    time="l",
+    dim="l",
+    vocabulary="l",
+    max_length="l",
+    num_segments="l",
+    start="l",
+    token_ids="p",
+    segment_ids="p",
+    device_start="p",
+)
+EmbeddingForward = _struct(
+    "EmbeddingForward", lookup=EmbeddingLookup, tokens="p", positions="p", segments="p", outputs="p"
+)
+EmbeddingBackward = _struct(
+    "EmbeddingBackward",
+    lookup=EmbeddingLookup,
+    d_outputs="p",
+    d_tokens="p",
+    d_positions="p",
+    d_segments="p",
+)
+AdamwParameter = _struct(
+    "AdamwParameter",
+    size="l",
+    parameter="p",
+    momentum="p",
+    velocity="p",
+    new_parameter="p",
+    new_momentum="p",
+    new_velocity="p",
+    gradient="p",
+    gradient_half="p",
+    decays="b",
+    multiplier="f",
+)
+AdamwStep = _struct(
+    "AdamwStep",
+    learning_rate="f",
+    alpha="f",
+    momentum_rate="f",
+    velocity_rate="f",
+    epsilon="f",
+    weight_decay="f",
+    global_clipnorm="f",
+)
+AdamwCuda = _struct(
+    "AdamwCuda", parameters="p", num_parameters="l", step=AdamwStep, learning_rate="p", alpha="p"
+)
+
+
+def _pointer(tensor):
+    return None if tensor is None else tensor.data_ptr()
+
+
+def dropout(rate, seed):
+    """`make_device_dropout`; `seed`: an int32 tensor of two words, or None for no dropout."""
+    threshold = min(65535, int(rate * 65536 + 0.5))
+    return Dropout((0, 0), threshold, 65536 / (65536 - threshold), _pointer(seed))
+
+
+class Launchers:
+    """The launchers of one library.
+
+    Args:
+        library: Its path.
+        device: Where its kernels run: `"cuda"`, or `"cpu"` for the emulated ones.
+
+    Every method launches on PyTorch's current stream and does not wait. Tensors are contiguous;
+    results are arguments too, so that tests can guard them.
+    """
+
+    def __init__(self, library, device):
+        self.device = device
+        self._handle = ctypes.CDLL(str(library))
+        self._handle.kerasllm_cuda_error_string.restype = ctypes.c_char_p
+        self._scratch = {}
+
+    def set_order(self, seed):
+        """Emulated only: shuffles the order in which threads run; 0 for none."""
+        self._handle.kerasllm_cuda_set_order(ctypes.c_uint64(seed))
+
+    def _launch(self, name, kind, args, *more, scratch=False):
+        """Calls a launcher with the struct `args`; `more` stands between it and the scratch."""
+        memory = None
+        if scratch:
+            size = getattr(self._handle, f"kerasllm_cuda_{name}_scratch")
+            size.restype = ctypes.c_int64
+            memory = self._scratch_of(size(kind, ctypes.byref(args), *more))
+        stream = torch.cuda.current_stream().cuda_stream if self.device == "cuda" else 0
+        function = getattr(self._handle, f"kerasllm_cuda_{name}")
+        error = function(
+            kind,
+            ctypes.byref(args),
+            *more,
+            ctypes.c_void_p(_pointer(memory)),
+            ctypes.c_void_p(stream),
+        )
+        if error:
+            text = self._handle.kerasllm_cuda_error_string(error).decode()
+            raise RuntimeError(f"kerasllm_cuda_{name}: {text}")
+
+    def _scratch_of(self, size):
+        """Memory filled with NaN, as kernels must not count on what they find."""
+        memory = self._scratch.get(size)
+        if memory is None:
+            memory = torch.full((max(size, 16),), 0xFF, dtype=torch.uint8, device=self.device)
+            self._scratch = {size: memory}
+        return memory
+
+    def layer_norm_forward(
+        self,
+        inputs,
+        outputs,
+        mean,
+        reciprocal_deviation,
+        residual=None,
+        sum=None,
+        gamma=None,
+        beta=None,
+        epsilon=1e-6,
+        rms=False,
+        rate=0.0,
+        seed=None,
+    ):
+        rows, dim = inputs.shape
+        pointers = (inputs, residual, gamma, beta, outputs, sum, mean, reciprocal_deviation)
+        args = LayerNormForward(
+            LayerNormShape(rows, dim, rms, dropout(rate, seed)), epsilon, *map(_pointer, pointers)
+        )
+        self._launch("layer_norm_forward", TYPES[inputs.dtype], args)
+
+    def layer_norm_backward(
+        self,
+        sum,
+        mean,
+        reciprocal_deviation,
+        d_outputs,
+        d_inputs,
+        d_gamma,
+        d_beta,
+        gamma=None,
+        d_sum=None,
+        d_residual=None,
+        rms=False,
+        rate=0.0,
+        seed=None,
+    ):
+        rows, dim = sum.shape
+        pointers = (sum, gamma, mean, reciprocal_deviation, d_outputs, d_sum, d_inputs)
+        pointers += (d_residual, d_gamma, d_beta)
+        shape = LayerNormShape(rows, dim, rms, dropout(rate, seed))
+        args = LayerNormBackward(shape, *map(_pointer, pointers))
+        self._launch("layer_norm_backward", TYPES[sum.dtype], args, scratch=True)
+
+    def gelu_forward(self, inputs, outputs, bias=None, kind="erf", gated=False):
+        shape = GeluShape(*outputs.shape, KINDS.index(kind), gated)
+        args = GeluForward(shape, *map(_pointer, (inputs, bias, outputs)))
+        self._launch("gelu_forward", TYPES[inputs.dtype], args)
+
+    def gelu_backward(
+        self, inputs, d_outputs, d_inputs, bias=None, d_bias=None, kind="erf", gated=False
+    ):
+        shape = GeluShape(*d_outputs.shape, KINDS.index(kind), gated)
+        pointers = (inputs, bias, d_outputs, d_inputs, d_bias)
+        args = GeluBackward(shape, *map(_pointer, pointers))
+        self._launch("gelu_backward", TYPES[inputs.dtype], args, scratch=True)
+
+    def _lookup(self, token_ids, start, tokens, positions, segments, segment_ids):
+        rows = [0 if table is None else len(table) for table in (tokens, positions, segments)]
+        ids = (token_ids, segment_ids, start)
+        return EmbeddingLookup(*token_ids.shape, tokens.shape[1], *rows, 0, *map(_pointer, ids))
+
+    def embedding_forward(
+        self, token_ids, start, tokens, outputs, positions=None, segments=None, segment_ids=None
+    ):
+        lookup = self._lookup(token_ids, start, tokens, positions, segments, segment_ids)
+        args = EmbeddingForward(lookup, *map(_pointer, (tokens, positions, segments, outputs)))
+        kind = TYPES[tokens.dtype] * 4 + TYPES[outputs.dtype]
+        self._launch("embedding_forward", kind, args)
+
+    def embedding_backward(
+        self,
+        token_ids,
+        start,
+        d_outputs,
+        d_tokens,
+        d_positions=None,
+        d_segments=None,
+        segment_ids=None,
+        deterministic=True,
+    ):
+        lookup = self._lookup(token_ids, start, d_tokens, d_positions, d_segments, segment_ids)
+        pointers = (d_outputs, d_tokens, d_positions, d_segments)
+        args = EmbeddingBackward(lookup, *map(_pointer, pointers))
+        kind = TYPES[d_tokens.dtype] * 4 + TYPES[d_outputs.dtype]
+        self._launch("embedding_backward", kind, args, int(deterministic), scratch=True)
+
+    def adamw(
+        self,
+        parameters,
+        momentums,
+        velocities,
+        gradients,
+        learning_rate,
+        alpha,
+        momentum_rate=0.1,
+        velocity_rate=0.001,
+        epsilon=1e-7,
+        weight_decay=0.0,
+        global_clipnorm=0.0,
+        decays=None,
+        multipliers=None,
+    ):
+        """In place; `learning_rate` and `alpha` are float32 scalars on the device."""
+        list_type = AdamwParameter * len(parameters)
+        entries = list_type()
+        for i, tensors in enumerate(zip(parameters, momentums, velocities, strict=True)):
+            state, gradient = [_pointer(tensor) for tensor in tensors], gradients[i]
+            half = gradient.dtype != torch.float32
+            entries[i] = AdamwParameter(
+                parameters[i].numel(),
+                *state,
+                *state,
+                None if half else _pointer(gradient),
+                _pointer(gradient) if half else None,
+                True if decays is None else decays[i],
+                1.0 if multipliers is None else multipliers[i],
+            )
+        rates = (momentum_rate, velocity_rate, epsilon, weight_decay, global_clipnorm)
+        step = AdamwStep(math.nan, math.nan, *rates)
+        args = AdamwCuda(
+            ctypes.addressof(entries), len(entries), step, _pointer(learning_rate), _pointer(alpha)
+        )
+        float16 = any(gradient.dtype == torch.float16 for gradient in gradients)
+        self._launch("adamw", 2 if float16 else 1, args, scratch=True)

@@ -1,0 +1,88 @@
+import pytest
+import torch
+from checking import GUARD
+
+SIZES = [1, 3, 4, 59, 4096, 4097, 12345]
+
+
+def update(parameters, momentums, velocities, gradients, o, decays, multipliers):
+    """Keras's AdamW, one operation after the other."""
+    clipped = gradients
+    if o["global_clipnorm"]:
+        norm = torch.sqrt(sum(g.double().square().sum() for g in gradients)).to(gradients[0].dtype)
+        factor = o["global_clipnorm"] * torch.minimum(
+            1 / norm, 1 / norm.new_tensor(o["global_clipnorm"])
+        )
+        clipped = [g * factor for g in gradients]
+    for i, gradient in enumerate(clipped):
+        rate, alpha = (o[name] * multipliers[i] for name in ("learning_rate", "alpha"))
+        if decays[i]:
+            parameters[i] -= parameters[i] * o["weight_decay"] * rate
+        momentums[i] += (gradient - momentums[i]) * o["momentum_rate"]
+        velocities[i] += (gradient * gradient - velocities[i]) * o["velocity_rate"]
+        parameters[i] -= momentums[i] * alpha / (velocities[i].sqrt() + o["epsilon"])
+
+
+def narrow(value):
+    """The float32 nearest to it, as a Python number."""
+    return torch.tensor(value, dtype=torch.float32).item()
+
+
+@pytest.mark.parametrize("clipnorm", [0.0, 0.5])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
+def test_steps(kernels, dtype, clipnorm):
+    device = kernels.device
+    generator = torch.Generator().manual_seed(0)
+    # More parameters than one launch takes, some where vectors do not fit.
+    sizes = SIZES * 6 + ([10_000_001] if device == "cuda" else [])
+    offsets = [i % 2 for i in range(len(sizes))]
+
+    def make(scale, make_dtype=torch.float32):
+        whole, parts = [], []
+        for size, offset in zip(sizes, offsets, strict=True):
+            memory = torch.full((size + 2 * GUARD + 1,), torch.nan, dtype=make_dtype)
+            memory[GUARD + offset : GUARD + offset + size] = (
+                torch.randn(size, generator=generator) * scale
+            ).to(make_dtype)
+            memory = memory.to(device)
+            whole.append(memory)
+            parts.append(memory[GUARD + offset : GUARD + offset + size])
+        return whole, parts
+
+    options = {
+        "momentum_rate": narrow(0.1),
+        "velocity_rate": narrow(0.001),
+        "epsilon": narrow(1e-7),
+        "weight_decay": narrow(0.01),
+        "global_clipnorm": clipnorm,
+    }
+    state = [make(1.0), make(0.1), make(0.1)]
+    for velocity in state[2][1]:
+        velocity.abs_()
+    _, gradients = make(0.3, dtype)
+    decays = [i % 3 != 0 for i in range(len(sizes))]
+    multipliers = [narrow(0.5 + i % 2) for i in range(len(sizes))]
+    rates = {"learning_rate": narrow(0.01), "alpha": narrow(0.003)}
+    wide = [[part.double() for part in parts] for _, parts in state]
+    plain = [[part.clone() for part in parts] for _, parts in state]
+    everything = options | rates
+    update(*wide, [g.double() for g in gradients], everything, decays, multipliers)
+    update(*plain, [g.float() for g in gradients], everything, decays, multipliers)
+    scalars = [torch.tensor(value, dtype=torch.float32, device=device) for value in rates.values()]
+    kernels.adamw(
+        *(parts for _, parts in state),
+        gradients,
+        *scalars,
+        decays=decays,
+        multipliers=multipliers,
+        **options,
+    )
+    for kind, (whole, parts) in enumerate(state):
+        for memory, part, expected, stock in zip(
+            whole, parts, wide[kind], plain[kind], strict=True
+        ):
+            assert memory.isnan().sum() == 2 * GUARD + 1, "written outside, or a NaN inside"
+            limit = 2 * (stock - expected).abs().max() + 1e-7
+            assert (part.double() - expected).abs().max() <= limit
+            if not clipnorm and device == "cpu":
+                assert torch.equal(part, stock), (kind, len(part), (part!=stock).sum(), (part-stock).abs().max(), part[part!=stock][:3], stock[part!=stock][:3])  # each operation is rounded by itself

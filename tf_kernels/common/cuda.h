@@ -1,0 +1,324 @@
+// What the GPU kernels (*_cuda.cu) share: element types, memory access of up to 16 bytes, sums over
+// threads, dropout's random bits and the launch. Files that include it include no TensorFlow header.
+//
+// Compiled by nvcc, or by a C++ compiler with KERASLLM_CUDA_EMULATED: then every kernel runs on the
+// CPU, thread by thread (common/cuda_emulation.h), which is how machines without a GPU test it.
+//
+// Pointers are never __restrict__: results may lie where inputs do.
+#ifndef KERASLLM_COMMON_CUDA_H_
+#define KERASLLM_COMMON_CUDA_H_
+
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#include <type_traits>
+
+#include "common/cuda_call.h"
+#include "common/dropout.h"
+#ifndef __CUDACC__
+#include "common/cuda_emulation.h"
+#endif
+
+namespace kerasllm {
+
+#define KERASLLM_DEVICE __device__ __forceinline__
+
+inline constexpr int kWarp = 32;
+inline constexpr unsigned kAllLanes = 0xffffffffu;
+
+static inline __host__ __device__ int64_t cuda_ceil_div(int64_t a, int64_t b) {
+  return (a + b - 1) / b;
+}
+static inline __host__ __device__ int64_t cuda_min(int64_t a, int64_t b) { return a < b ? a : b; }
+static inline __host__ __device__ int64_t cuda_max(int64_t a, int64_t b) { return a > b ? a : b; }
+
+// Elements of T in 16 bytes.
+template <class T>
+inline constexpr int kVectorWidth = 16 / static_cast<int>(sizeof(T));
+
+KERASLLM_DEVICE float bits_as_float(uint32_t bits) {
+#ifdef __CUDACC__
+  return __uint_as_float(bits);
+#else
+  float v;
+  memcpy(&v, &bits, 4);
+  return v;
+#endif
+}
+KERASLLM_DEVICE uint32_t float_as_bits(float v) {
+#ifdef __CUDACC__
+  return __float_as_uint(v);
+#else
+  uint32_t bits;
+  memcpy(&bits, &v, 4);
+  return bits;
+#endif
+}
+
+// An element from its bits in a word's low end, and back; rounding is to nearest, ties to even.
+template <class T>
+struct Element;
+template <>
+struct Element<float> {
+  static KERASLLM_DEVICE float decode(uint32_t bits) { return bits_as_float(bits); }
+  static KERASLLM_DEVICE uint32_t encode(float v) { return float_as_bits(v); }
+};
+template <>
+struct Element<bfloat16> {
+  static KERASLLM_DEVICE float decode(uint32_t bits) { return bits_as_float(bits << 16); }
+  static KERASLLM_DEVICE uint32_t encode(float v) {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
+    uint16_t bits;
+    asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(bits) : "f"(v));
+    return bits;
+#else
+    const uint32_t bits = float_as_bits(v);
+    if ((bits & 0x7fffffffu) > 0x7f800000u) return 0x7fffu;
+    return (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
+#endif
+  }
+};
+template <>
+struct Element<float16> {
+  static KERASLLM_DEVICE float decode(uint32_t bits) {
+#ifdef __CUDACC__
+    float v;
+    asm("cvt.f32.f16 %0, %1;" : "=f"(v) : "h"(static_cast<uint16_t>(bits)));
+    return v;
+#else
+    return emulation::half_to_float(static_cast<uint16_t>(bits));
+#endif
+  }
+  static KERASLLM_DEVICE uint32_t encode(float v) {
+#ifdef __CUDACC__
+    uint16_t bits;
+    asm("cvt.rn.f16.f32 %0, %1;" : "=h"(bits) : "f"(v));
+    return bits;
+#else
+    return emulation::float_to_half(v);
+#endif
+  }
+};
+
+// kWords words of 32 bits in one access.
+template <int kWords>
+struct Words;
+template <>
+struct Words<1> {
+  uint32_t word[1];
+};
+template <>
+struct alignas(8) Words<2> {
+  uint32_t word[2];
+};
+template <>
+struct alignas(16) Words<4> {
+  uint32_t word[4];
+};
+
+// kWidth elements from memory that is aligned to all of them: 16 bytes at most.
+template <int kWidth, class T>
+KERASLLM_DEVICE void load(const T* from, float (&to)[kWidth]) {
+  static_assert(kWidth * sizeof(T) <= 16, "at most 16 bytes");
+  if constexpr (kWidth * sizeof(T) < 4) {
+    to[0] = Element<T>::decode(from->bits);
+  } else {
+    constexpr int kWords = kWidth * static_cast<int>(sizeof(T)) / 4;
+    const Words<kWords> words = *reinterpret_cast<const Words<kWords>*>(from);
+#pragma unroll
+    for (int i = 0; i < kWidth; ++i) {
+      if constexpr (sizeof(T) == 4) {
+        to[i] = Element<T>::decode(words.word[i]);
+      } else {
+        to[i] = Element<T>::decode((words.word[i / 2] >> (i % 2 * 16)) & 0xffffu);
+      }
+    }
+  }
+}
+template <int kWidth, class T>
+KERASLLM_DEVICE void store(T* to, const float (&from)[kWidth]) {
+  static_assert(kWidth * sizeof(T) <= 16, "at most 16 bytes");
+  if constexpr (kWidth * sizeof(T) < 4) {
+    to->bits = static_cast<uint16_t>(Element<T>::encode(from[0]));
+  } else {
+    constexpr int kWords = kWidth * static_cast<int>(sizeof(T)) / 4;
+    Words<kWords> words;
+#pragma unroll
+    for (int i = 0; i < kWords; ++i) {
+      if constexpr (sizeof(T) == 4) {
+        words.word[i] = Element<T>::encode(from[i]);
+      } else {
+        words.word[i] =
+            Element<T>::encode(from[2 * i]) | (Element<T>::encode(from[2 * i + 1]) << 16);
+      }
+    }
+    *reinterpret_cast<Words<kWords>*>(to) = words;
+  }
+}
+// kWidth float32 numbers, four at a time where there are four.
+template <int kWidth>
+KERASLLM_DEVICE void load_floats(const float* from, float (&to)[kWidth]) {
+  constexpr int kAtOnce = kWidth % 4 == 0 ? 4 : 1;
+#pragma unroll
+  for (int i = 0; i < kWidth; i += kAtOnce) {
+    float part[kAtOnce];
+    load(from + i, part);
+#pragma unroll
+    for (int k = 0; k < kAtOnce; ++k) to[i + k] = part[k];
+  }
+}
+template <int kWidth>
+KERASLLM_DEVICE void store_floats(float* to, const float (&from)[kWidth]) {
+  constexpr int kAtOnce = kWidth % 4 == 0 ? 4 : 1;
+#pragma unroll
+  for (int i = 0; i < kWidth; i += kAtOnce) {
+    float part[kAtOnce];
+#pragma unroll
+    for (int k = 0; k < kAtOnce; ++k) part[k] = from[i + k];
+    store(to + i, part);
+  }
+}
+template <class T>
+KERASLLM_DEVICE float load_one(const T* from) {
+  float v[1];
+  load<1>(from, v);
+  return v[0];
+}
+template <class T>
+KERASLLM_DEVICE void store_one(T* to, float v) {
+  const float values[1] = {v};
+  store<1>(to, values);
+}
+// v as T keeps it.
+template <class T>
+KERASLLM_DEVICE float rounded(float v) {
+  return Element<T>::decode(Element<T>::encode(v));
+}
+
+// Whether all these addresses are multiples of 16 (null is one).
+template <class... Pointers>
+inline bool aligned_to_16(Pointers... pointers) {
+  return ((reinterpret_cast<uintptr_t>(pointers) % 16 == 0) && ...);
+}
+
+// The sum over a warp, the same bits in every lane.
+KERASLLM_DEVICE float warp_sum(float v) {
+#pragma unroll
+  for (int offset = kWarp / 2; offset > 0; offset /= 2) {
+    v += __shfl_xor_sync(kAllLanes, v, offset);
+  }
+  return v;
+}
+KERASLLM_DEVICE float warp_max(float v) {
+#pragma unroll
+  for (int offset = kWarp / 2; offset > 0; offset /= 2) {
+    const float other = __shfl_xor_sync(kAllLanes, v, offset);
+    v = v < other || other != other ? other : v;  // a NaN stays
+  }
+  return v;
+}
+
+inline constexpr int kMostWarps = 32;  // of a block
+
+// The sum over the threads of the same threadIdx.y, of which there are blockDim.x, a multiple of
+// kWarp. All threads of the block call it. `shared` has kMostWarps places.
+KERASLLM_DEVICE float row_sum(float v, float* shared) {
+  v = warp_sum(v);
+  if (blockDim.x == kWarp) return v;
+  const int warps = blockDim.x / kWarp;
+  if (threadIdx.x % kWarp == 0) shared[threadIdx.y * warps + threadIdx.x / kWarp] = v;
+  __syncthreads();
+  float sum = 0.0f;
+  for (int warp = 0; warp < warps; ++warp) sum += shared[threadIdx.y * warps + warp];
+  __syncthreads();  // before the next sum writes there
+  return sum;
+}
+
+// Philox4x32-10 of the counter (column / 8, row): the bits of common/random.h for the 8 columns
+// around `column`, two of them in a word, the lower column in the low half.
+struct RandomWords {
+  uint32_t word[4];
+};
+KERASLLM_DEVICE RandomWords random_words(uint32_t k0, uint32_t k1, uint64_t row, int64_t column) {
+  uint32_t c0 = static_cast<uint32_t>(column / 8);
+  uint32_t c1 = static_cast<uint32_t>(row), c2 = static_cast<uint32_t>(row >> 32), c3 = 0;
+#pragma unroll
+  for (int round = 0; round < 10; ++round) {
+    const uint64_t product0 = static_cast<uint64_t>(c0) * 0xD2511F53u;
+    const uint64_t product2 = static_cast<uint64_t>(c2) * 0xCD9E8D57u;
+    c0 = static_cast<uint32_t>(product2 >> 32) ^ c1 ^ k0;
+    c2 = static_cast<uint32_t>(product0 >> 32) ^ c3 ^ k1;
+    c1 = static_cast<uint32_t>(product2);
+    c3 = static_cast<uint32_t>(product0);
+    k0 += 0x9E3779B9u;
+    k1 += 0xBB67AE85u;
+  }
+  return {{c0, c1, c2, c3}};
+}
+
+// Multiplies kWidth neighbours of a row from `column` on, a multiple of kWidth, by dropout's scale
+// or by zero. kWidth is 8 or a divisor of it.
+template <int kWidth>
+KERASLLM_DEVICE void drop(const Dropout& dropout, uint64_t row, int64_t column, float (&v)[kWidth]) {
+  static_assert(8 % kWidth == 0, "the bits come for 8 columns");
+  const RandomWords bits =
+      random_words(static_cast<uint32_t>(dropout.device_seed[0]),
+                   static_cast<uint32_t>(dropout.device_seed[1]), row, column);
+  const int first = static_cast<int>(column % 8);
+#pragma unroll
+  for (int i = 0; i < 8; ++i) {  // constant indices keep `bits` in registers
+    if (i < first || i >= first + kWidth) continue;
+    const uint32_t half = (bits.word[i / 2] >> (i % 2 * 16)) & 0xffffu;
+    const float factor = half >= dropout.threshold ? dropout.scale : 0.0f;
+    if constexpr (kWidth == 8) {
+      v[i] *= factor;
+    } else {
+#pragma unroll
+      for (int k = 0; k < kWidth; ++k) {
+        if (first + k == i) v[k] *= factor;
+      }
+    }
+  }
+}
+
+#ifdef __CUDACC__
+template <class T>
+struct SameType {
+  using type = T;
+};
+template <class... Args>
+int launch(void (*kernel)(Args...), dim3 grid, dim3 block, size_t shared_bytes, void* stream,
+           typename SameType<Args>::type... args) {
+  kernel<<<grid, block, shared_bytes, static_cast<cudaStream_t>(stream)>>>(args...);
+  return static_cast<int>(cudaGetLastError());
+}
+inline int clear(void* memory, int64_t bytes, void* stream) {
+  return static_cast<int>(
+      cudaMemsetAsync(memory, 0, static_cast<size_t>(bytes), static_cast<cudaStream_t>(stream)));
+}
+#define KERASLLM_DYNAMIC_SHARED(name) extern __shared__ __align__(16) float name[]
+#else
+using emulation::launch;
+inline int clear(void* memory, int64_t bytes, void*) {
+  if (bytes > 0) memset(memory, 0, static_cast<size_t>(bytes));
+  return 0;
+}
+#define KERASLLM_DYNAMIC_SHARED(name) float* const name = emulation::dynamic_shared()
+#endif
+
+// Calls body(T()) with the element type that `type` names.
+template <class Body>
+int for_type(CudaType type, const Body& body) {
+  if (type == kCudaBfloat16) return body(bfloat16());
+  if (type == kCudaFloat16) return body(float16());
+  return body(float());
+}
+
+#define KERASLLM_RETURN_IF_ERROR(call)               \
+  do {                                               \
+    if (const int error_ = (call); error_ != 0) return error_; \
+  } while (false)
+
+}  // namespace kerasllm
+
+#endif  // KERASLLM_COMMON_CUDA_H_

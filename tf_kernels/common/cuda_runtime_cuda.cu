@@ -1,0 +1,9 @@
+#include "common/cuda.h"
+
+KERASLLM_CUDA_EXPORT const char* kerasllm_cuda_error_string(int error) {
+#ifdef __CUDACC__
+  return cudaGetErrorString(static_cast<cudaError_t>(error));
+#else
+  return error == 0 ? "no error" : "invalid launch";
+#endif
+}
