@@ -22,7 +22,7 @@ def load_model(path):
     if not pathlib.Path(path).is_file():
         raise FileNotFoundError(f"{path} is missing.")
     if not zipfile.is_zipfile(path):
-        raise ValueError(f"{path} is no saved model, or is cut off.")
+        raise ValueError(f"{path} is no saved model, or is cut off: bring back the whole file.")
     try:
         return keras.models.load_model(path)
     except (OSError, KeyError, TypeError, ValueError, zipfile.BadZipFile) as error:
