@@ -28,7 +28,8 @@ class TextClassifier:
             data, with labels.
 
     Raises:
-        ValueError: If the pipeline has no labels, or not as many as the model has classes.
+        ValueError: If the pipeline has no labels, or not as many as the model has classes, or more
+            tokens than the model has vectors.
     """
 
     def __init__(self, model, pipeline):
@@ -38,6 +39,13 @@ class TextClassifier:
             raise ValueError(
                 f"The model has {model.output_shape[-1]} classes, but the pipeline has "
                 f"{len(pipeline.labels)} labels: they are not of one training."
+            )
+        table_rows, tokens = _table_rows(model), len(pipeline.vocabulary)
+        if table_rows is not None and tokens > table_rows:
+            raise ValueError(
+                f"The model has vectors for {table_rows} tokens, but the pipeline's vocabulary has "
+                f"{tokens}: they are not of one training. Bring back the files that were saved "
+                "together."
             )
         self.model, self.pipeline = model, pipeline
 
@@ -65,7 +73,15 @@ class TextClassifier:
         return keras.ops.convert_to_numpy(keras.ops.softmax(logits))
 
     def predict(self, texts, batch_size=256):
-        """The likeliest class of each text: a list of `(class name, probability)`."""
+        """The likeliest class of each text.
+
+        Args:
+            texts: A list of str.
+            batch_size: Texts in a batch.
+
+        Returns:
+            A list of `(class name, probability)`.
+        """
         probabilities = self.probabilities(texts, batch_size)
         return [(self.labels[row.argmax()], float(row.max())) for row in probabilities]
 
@@ -102,3 +118,8 @@ class TextClassifier:
                 f"{folder} holds no trained classifier: {MODEL_FILE} is missing."
             )
         return cls(load_model(folder / MODEL_FILE), load_pipeline(folder))
+
+
+def _table_rows(model):
+    """The number of token ids of a model of ours, or None."""
+    return getattr(getattr(model, "backbone", model), "vocabulary_size", None)

@@ -48,6 +48,14 @@ def test_predictions_are_the_likeliest_classes(classifier, probabilities_one_by_
         assert probability == pytest.approx(row.max(), abs=1e-6)
 
 
+def test_vocabulary_of_another_size_is_refused(classifier):
+    characters = "".join(map(chr, range(0x4E00, 0x5000)))
+    pipeline = TextPipeline.fit([characters], tokenizer=CharTokenizer(), labels=LABELS)
+    assert len(pipeline.vocabulary) > classifier.model.vocabulary_size
+    with pytest.raises(ValueError, match=r"vectors for .* tokens, but the pipeline's vocabulary"):
+        TextClassifier(classifier.model, pipeline)
+
+
 def test_no_texts_give_no_predictions(classifier):
     for empty in ([], (), np.array([], dtype=object), pd.Series([], dtype=str)):
         assert classifier.probabilities(empty).shape == (0, 3)

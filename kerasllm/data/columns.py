@@ -41,7 +41,7 @@ class Columns:
             A `Columns`.
 
         Raises:
-            ValueError: If a column is missing or is there twice.
+            ValueError: If a column is missing, or is there twice, or text and label are one.
         """
         header = [trim(name) for name in header]
         while header and not header[-1]:
@@ -52,7 +52,12 @@ class Columns:
             found = ", ".join(map(repr, header)) or "none"
             raise ValueError(
                 f"{path} should have the columns {sought}, but its columns are: {found} ({layout})."
-                " Give text= and label=."
+                " Give text= and label=, in a recipe --text-column and --label-column."
+            )
+        if positions[0] == positions[1]:
+            raise ValueError(
+                f"{path}: text and label are the same column, {text!r}. Give text= and label=, in a"
+                " recipe --text-column and --label-column."
             )
         for column in (text, label):
             if header.count(column) > 1:

@@ -53,7 +53,7 @@ def read_json(path, encoding, text, label):
     if objects and missing:
         raise ValueError(
             f"{path} should have the keys {_names(sought)}, but its keys are: {_names(found)}. "
-            "Give text= and label=."
+            "Give text= and label=, in a recipe --text-column and --label-column."
         )
 
 

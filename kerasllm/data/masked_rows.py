@@ -23,6 +23,9 @@ class MaskedLanguageModelEncoder:
     Args:
         tokenizer: A `kerasllm.text.WordPieceTokenizer`.
         max_length: Most tokens of a document, the special ones included.
+
+    Raises:
+        ValueError: If `max_length` is below 3.
     """
 
     def __init__(self, tokenizer, max_length):
@@ -87,6 +90,9 @@ class MaskedLanguageModelRows:
         length: Tokens of a row.
         seed: An integer.
         masked_share: The share of tokens to guess. 0.15 by default.
+
+    Raises:
+        ValueError: If `masked_share` is not between 0 and 1.
     """
 
     def __init__(self, cache, tokenizer, length, seed=0, masked_share=0.15):

@@ -123,7 +123,7 @@ def _open_records(path, text, label, encoding, delimiter, sheet, header, report)
         if isinstance(stream, gzip.GzipFile) and path.suffix.lower() != ".gz":
             report.notes.append("the file is gzip under another name: it was unpacked")
     if not head.strip():
-        raise ValueError(f"{path} is empty.")
+        raise ValueError(f"{path} is empty; a table has a line for each text.")
     for magic, name in _NOT_TABLES.items():
         if head.startswith(magic):
             raise ValueError(f"{path} is no table that can be read, but {name}.")

@@ -17,7 +17,13 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 class TextModel:
     """A SavedModel that `save_text_model` wrote, ready to classify.
 
-    Threads may share it.
+    Threads may share it. `load_text_model` makes it.
+
+    Examples:
+
+    >>> model = kerasllm.export.load_text_model("runs/demo/saved_model")
+    >>> model.predict(["房间很干净，还会再来"])
+    [('positive', 0.93)]
 
     Attributes:
         labels: The names of the classes, in the order of the probabilities.
@@ -65,7 +71,15 @@ class TextModel:
         return result
 
     def predict(self, texts, batch_size=256):
-        """The likeliest class of each text: a list of `(class name, probability)`."""
+        """The likeliest class of each text.
+
+        Args:
+            texts: A list of str.
+            batch_size: Texts in a batch.
+
+        Returns:
+            A list of `(class name, probability)`.
+        """
         probabilities = self.probabilities(texts, batch_size)
         return [(self.labels[row.argmax()], float(row.max())) for row in probabilities]
 

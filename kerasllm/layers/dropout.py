@@ -17,6 +17,14 @@ class Dropout(keras.layers.Dropout):
     number of threads. With a `noise_shape`, and in dtypes that the op does not take, Keras's own
     dropout runs.
 
+    Examples:
+
+    >>> layer = kerasllm.layers.Dropout(0.5, seed=1)
+    >>> layer(np.ones((2, 3)), training=False)
+    <tf.Tensor: shape=(2, 3), dtype=float32, numpy=
+    array([[1., 1., 1.],
+           [1., 1., 1.]], dtype=float32)>
+
     Args:
         rate: The share of elements dropped in training, a float in `[0, 1)`.
         noise_shape: As in `keras.layers.Dropout`.

@@ -23,6 +23,12 @@ class Embedding(keras.layers.Embedding):
     The op serves float32 and bfloat16. LoRA, quantized tables, sparse and ragged inputs, float16
     and float64 take Keras's own path.
 
+    Examples:
+
+    >>> layer = kerasllm.layers.Embedding(20000, 128, mask_zero=True)
+    >>> layer(np.array([[5, 7, 0]])).shape
+    TensorShape([1, 3, 128])
+
     Args:
         input_dim: Number of ids.
         output_dim: Size of a vector.

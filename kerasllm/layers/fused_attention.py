@@ -2,8 +2,74 @@
 
 from keras import ops
 
+from kerasllm.layers.projection import project
 from kerasllm.ops.attention import attention
 from kerasllm.ops.random import draw_seed
+
+
+class FusedAttentionLayer:
+    """Mixed in before an attention layer of Keras: the op where it serves, else Keras's own path.
+
+    A subclass has `why_not_fused`, and `_call_fused`, which calls `_attend`.
+    """
+
+    def call(
+        self,
+        query,
+        value,
+        key=None,
+        query_mask=None,
+        value_mask=None,
+        key_mask=None,
+        attention_mask=None,
+        return_attention_scores=False,
+        training=None,
+        use_causal_mask=False,
+    ):
+        if return_attention_scores or not self._fused(query, attention_mask):
+            return super().call(
+                query,
+                value,
+                key=key,
+                query_mask=query_mask,
+                value_mask=value_mask,
+                key_mask=key_mask,
+                attention_mask=attention_mask,
+                return_attention_scores=return_attention_scores,
+                training=training,
+                use_causal_mask=use_causal_mask,
+            )
+        return self._call_fused(
+            query,
+            value,
+            value if key is None else key,
+            query_mask=query_mask,
+            key_masks=[value_mask, key_mask],
+            attention_mask=attention_mask,
+            causal=use_causal_mask,
+            training=training,
+        )
+
+    def _fused(self, query, attention_mask):
+        """Whether the op computes what this call asks for."""
+        if len(query.shape) != 3:
+            return False
+        if attention_mask is not None and len(attention_mask.shape) > 4:
+            return False
+        return self.why_not_fused() is None
+
+    def _attend(self, query, value, key, use_gate, **options):
+        """Projections and gate around `fused_attention`, whose options these are."""
+        outputs = fused_attention(
+            project(self._query_dense, query),
+            project(self._key_dense, key),
+            project(self._value_dense, value),
+            dropout_layer=self._dropout_layer,
+            **options,
+        )
+        if use_gate:
+            outputs = ops.multiply(outputs, self._gate_dense(query))
+        return project(self._output_dense, outputs, num_axes=2)
 
 
 def fused_attention(

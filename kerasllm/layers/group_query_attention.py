@@ -1,15 +1,13 @@
 """keras.layers.GroupQueryAttention on the fused attention op."""
 
 import keras
-from keras import ops
 
-from kerasllm.layers.fused_attention import fused_attention
-from kerasllm.layers.projection import project
+from kerasllm.layers.fused_attention import FusedAttentionLayer
 from kerasllm.ops.attention import why_attention_not_served
 
 
 @keras.saving.register_keras_serializable(package="kerasllm")
-class GroupedQueryAttention(keras.layers.GroupQueryAttention):
+class GroupedQueryAttention(FusedAttentionLayer, keras.layers.GroupQueryAttention):
     """Grouped-query attention (Ainslie et al., GQA: Training Generalized Multi-Query Transformer
     Models from Multi-Head Checkpoints, 2023): `keras.layers.GroupQueryAttention` without the matrix
     of attention scores and without repeated keys and values.
@@ -33,74 +31,23 @@ class GroupedQueryAttention(keras.layers.GroupQueryAttention):
         **kwargs: Every other argument of `keras.layers.GroupQueryAttention`.
 
     Call arguments:
-        query: `(batch, query_length, dim)`.
-        value: `(batch, key_length, dim)`.
-        key: `(batch, key_length, dim)`; `value` by default.
-        query_mask: bool `(batch, query_length)`; like `value_mask` and `key_mask`, by default that
-            which comes with the tensor.
-        value_mask: bool `(batch, key_length)`.
-        key_mask: bool `(batch, key_length)`.
-        attention_mask: bool `(batch, query_length, key_length)`, or with an axis for heads.
-        return_attention_scores: Whether to return the scores too.
-        training: Whether dropout is on.
-        use_causal_mask: Whether a query sees no key after its own place.
+        Those of `kerasllm.layers.MultiHeadAttention`; `query`, `value` and `key` have one `dim`.
 
     Returns:
         `(batch, query_length, dim)`; with `return_attention_scores` a tuple of that and the scores,
         `(batch, num_query_heads, query_length, key_length)`.
     """
 
-    def call(
-        self,
-        query,
-        value,
-        key=None,
-        query_mask=None,
-        value_mask=None,
-        key_mask=None,
-        attention_mask=None,
-        return_attention_scores=False,
-        training=None,
-        use_causal_mask=False,
-    ):
-        if return_attention_scores or not self._fused(query, attention_mask):
-            return super().call(
-                query,
-                value,
-                key=key,
-                query_mask=query_mask,
-                value_mask=value_mask,
-                key_mask=key_mask,
-                attention_mask=attention_mask,
-                return_attention_scores=return_attention_scores,
-                training=training,
-                use_causal_mask=use_causal_mask,
-            )
-        key = value if key is None else key
-        outputs = fused_attention(
-            project(self._query_dense, query),
-            project(self._key_dense, key),
-            project(self._value_dense, value),
+    def _call_fused(self, query, value, key, **options):
+        return self._attend(
+            query,
+            value,
+            key,
+            use_gate=self.use_gate,
             scale=self._inverse_sqrt_head_dim,
-            query_mask=query_mask,
-            key_masks=[value_mask, key_mask],
-            attention_mask=attention_mask,
-            causal=use_causal_mask,
             window=self.sliding_window,
-            dropout_layer=self._dropout_layer,
-            training=training,
+            **options,
         )
-        if self.use_gate:
-            outputs = ops.multiply(outputs, self._gate_dense(query))
-        return project(self._output_dense, outputs, num_axes=2)
-
-    def _fused(self, query, attention_mask):
-        """Whether the op computes what this call asks for."""
-        if len(query.shape) != 3:
-            return False
-        if attention_mask is not None and len(attention_mask.shape) > 4:
-            return False
-        return self.why_not_fused() is None
 
     def why_not_fused(self):
         """Why Keras's own attention runs, as a sentence; None where the op serves."""

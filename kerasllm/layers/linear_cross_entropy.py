@@ -157,10 +157,15 @@ class LinearCrossEntropy(keras.layers.Layer):
         )
 
     def logits(self, hidden_states):
-        """The logits of hidden states `(..., dim)`: `(..., vocabulary_size)`, in their dtype; in
-        decoding float32.
+        """The logits of hidden states.
 
         In a functional model call the layer without labels instead, which keeps track of it.
+
+        Args:
+            hidden_states: `(..., dim)`.
+
+        Returns:
+            `(..., vocabulary_size)`, in the dtype of the hidden states; in decoding float32.
         """
         if few_rows_served(hidden_states):
             logits = few_rows_product(

@@ -1,15 +1,13 @@
 """keras.layers.MultiHeadAttention on the fused attention op."""
 
 import keras
-from keras import ops
 
-from kerasllm.layers.fused_attention import fused_attention
-from kerasllm.layers.projection import project
+from kerasllm.layers.fused_attention import FusedAttentionLayer
 from kerasllm.ops.attention import why_attention_not_served
 
 
 @keras.saving.register_keras_serializable(package="kerasllm")
-class MultiHeadAttention(keras.layers.MultiHeadAttention):
+class MultiHeadAttention(FusedAttentionLayer, keras.layers.MultiHeadAttention):
     """Multi-head attention (Vaswani et al., Attention Is All You Need, 2017):
     `keras.layers.MultiHeadAttention` without the matrix of attention scores.
 
@@ -53,66 +51,25 @@ class MultiHeadAttention(keras.layers.MultiHeadAttention):
         scores, `(batch, num_heads, query_length, key_length)`.
     """
 
-    def call(
-        self,
-        query,
-        value,
-        key=None,
-        query_mask=None,
-        value_mask=None,
-        key_mask=None,
-        attention_mask=None,
-        return_attention_scores=False,
-        training=None,
-        use_causal_mask=False,
-    ):
-        if return_attention_scores or not self._fused(query, attention_mask):
-            return super().call(
-                query,
-                value,
-                key=key,
-                query_mask=query_mask,
-                value_mask=value_mask,
-                key_mask=key_mask,
-                attention_mask=attention_mask,
-                return_attention_scores=return_attention_scores,
-                training=training,
-                use_causal_mask=use_causal_mask,
-            )
-        if key is None:
-            key = value
+    def _call_fused(self, query, value, key, query_mask, **options):
         # As Keras does: the query's mask is the one that came with it, and becomes the output's.
         query_mask = getattr(query, "_keras_mask", None)
         for tensor in (query, value, key):
             if getattr(tensor, "_keras_mask", None) is not None:
                 tensor._keras_mask = None
-        outputs = fused_attention(
-            project(self._query_dense, query),
-            project(self._key_dense, key),
-            project(self._value_dense, value),
+        outputs = self._attend(
+            query,
+            value,
+            key,
+            use_gate=self._use_gate,
             scale=self._inverse_sqrt_key_dim,
-            query_mask=query_mask,
-            key_masks=[value_mask, key_mask],
-            attention_mask=attention_mask,
-            causal=use_causal_mask,
             window=self._sliding_window,
-            dropout_layer=self._dropout_layer,
-            training=training,
+            query_mask=query_mask,
+            **options,
         )
-        if self._use_gate:
-            outputs = ops.multiply(outputs, self._gate_dense(query))
-        outputs = project(self._output_dense, outputs, num_axes=2)
         if query_mask is not None:
             outputs._keras_mask = query_mask
         return outputs
-
-    def _fused(self, query, attention_mask):
-        """Whether the op computes what this call asks for."""
-        if len(query.shape) != 3 or tuple(self._attention_axes) != (1,):
-            return False
-        if attention_mask is not None and len(attention_mask.shape) > 4:
-            return False
-        return self.why_not_fused() is None
 
     def why_not_fused(self):
         """Why Keras's own attention runs, as a sentence; None where the op serves."""

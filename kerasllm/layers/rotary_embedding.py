@@ -13,6 +13,12 @@ class RotaryEmbedding(keras.layers.Layer):
     have it (Su, Lu, Pan, Murtadha, Wen and Liu, RoFormer: Enhanced Transformer with Rotary Position
     Embedding, 2021).
 
+    Examples:
+
+    >>> queries = np.random.rand(2, 10, 8, 64)
+    >>> kerasllm.layers.RotaryEmbedding()(queries).shape
+    TensorShape([2, 10, 8, 64])
+
     Args:
         max_wavelength: Positions after which the slowest pair has turned once, divided by 2 pi;
             the "base" or "theta" of other libraries. 10000 by default.
@@ -25,6 +31,9 @@ class RotaryEmbedding(keras.layers.Layer):
 
     Returns:
         The rotated inputs, in their shape and dtype. Angles are computed in float32.
+
+    Raises:
+        ValueError: If head_dim is odd.
     """
 
     def __init__(self, max_wavelength=10000, **kwargs):

@@ -12,6 +12,12 @@ class SinePositionEncoding(keras.layers.Layer):
     It has no weights and no largest length. Add it to token embeddings multiplied by the square
     root of their size.
 
+    Examples:
+
+    >>> x = np.random.rand(2, 10, 64)
+    >>> kerasllm.layers.SinePositionEncoding()(x).shape
+    TensorShape([1, 10, 64])
+
     Args:
         max_wavelength: The longest wavelength, divided by 2 pi, in positions. 10000 by default.
         **kwargs: Those of every layer.

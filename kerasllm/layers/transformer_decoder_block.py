@@ -54,12 +54,26 @@ class TransformerDecoderBlock(TransformerBlock):
         self.feed_forward_norm = self._normalization(dim, "feed_forward_norm")
 
     def make_cache(self, batch_size, max_length):
-        """An empty cache for the self-attention; see `CachedMultiHeadAttention.make_cache`. The
-        block must be built."""
+        """An empty cache for the self-attention; the block must be built.
+
+        Args:
+            batch_size: Number of texts.
+            max_length: Most tokens of a text.
+
+        Returns:
+            See `CachedMultiHeadAttention.make_cache`.
+        """
         return self.attention.make_cache(batch_size, max_length)
 
     def context_keys_and_values(self, context):
-        """What the cross-attention makes of a context; the block must be built with one."""
+        """What the cross-attention makes of a context; the block must be built with one.
+
+        Args:
+            context: `(batch, context_length, dim)`.
+
+        Returns:
+            Keys and values, for `context_key_value` of the call.
+        """
         return self.cross_attention.keys_and_values(context)
 
     def call(

@@ -11,6 +11,7 @@ from kerasllm.layers import (
 )
 from kerasllm.models.bert_model import BertModel, bert_initializer, make_inputs
 from kerasllm.models.bert_presets import bert_preset
+from kerasllm.models.checks import check_heads
 
 
 @keras.saving.register_keras_serializable(package="kerasllm")
@@ -95,10 +96,7 @@ class BertBackbone(BertModel, keras.Model):
         dtype=None,
         **kwargs,
     ):
-        if hidden_dim % num_heads:
-            raise ValueError(
-                f"hidden_dim is {hidden_dim}, which num_heads={num_heads} does not divide."
-            )
+        check_heads(hidden_dim, num_heads)
         feed_forward_dim = feed_forward_dim or 4 * hidden_dim
         embedding_dim = embedding_dim or hidden_dim
         attention_dropout = dropout if attention_dropout is None else attention_dropout
@@ -197,25 +195,8 @@ class BertBackbone(BertModel, keras.Model):
 
     def get_config(self):
         return {
-            "vocabulary_size": self.vocabulary_size,
-            "num_layers": self.num_layers,
-            "num_heads": self.num_heads,
-            "hidden_dim": self.hidden_dim,
-            "feed_forward_dim": self.feed_forward_dim,
-            "max_length": self.max_length,
-            "num_segments": self.num_segments,
-            "embedding_dim": self.embedding_dim,
-            "share_blocks": self.share_blocks,
+            **super().get_config(),
             "activation": keras.activations.serialize(self.activation),
-            "pooler_activation": self.pooler_activation,
-            "dropout": self.dropout,
-            "attention_dropout": self.attention_dropout,
-            "epsilon": self.epsilon,
-            "model_type": self.model_type,
-            "pooler_dropout": self.pooler_dropout,
-            "dtype": keras.dtype_policies.serialize(self.dtype_policy),
-            "name": self.name,
-            "trainable": self.trainable,
         }
 
 

@@ -4,6 +4,7 @@ import keras
 
 from kerasllm.layers import Dropout, MultiSampleDropout
 from kerasllm.models.bert_model import BertModel, bert_initializer, make_inputs
+from kerasllm.models.checks import check_classes
 
 
 @keras.saving.register_keras_serializable(package="kerasllm")
@@ -43,8 +44,7 @@ class BertClassifier(BertModel, keras.Model):
     """
 
     def __init__(self, backbone, num_classes, dropout=None, dropout_samples=1, **kwargs):
-        if num_classes < 2:
-            raise ValueError(f"num_classes is {num_classes}; a classifier needs at least 2.")
+        check_classes(num_classes)
         dropout = backbone.dropout if dropout is None else dropout
 
         # === Layers ===
@@ -69,13 +69,3 @@ class BertClassifier(BertModel, keras.Model):
         self.dropout = dropout
         self.dropout_samples = dropout_samples
         self.dtype_policy = backbone.dtype_policy  # what compile scales the loss by
-
-    def get_config(self):
-        return {
-            "backbone": keras.saving.serialize_keras_object(self.backbone),
-            "num_classes": self.num_classes,
-            "dropout": self.dropout,
-            "dropout_samples": self.dropout_samples,
-            "name": self.name,
-            "trainable": self.trainable,
-        }

@@ -119,8 +119,6 @@ class BertMaskedLM(BertModel, keras.Model):
 
     def get_config(self):
         return {
-            "backbone": keras.saving.serialize_keras_object(self.backbone),
+            **super().get_config(),
             "activation": keras.activations.serialize(self.activation),
-            "name": self.name,
-            "trainable": self.trainable,
         }

@@ -3,8 +3,10 @@
 import keras
 from keras import ops
 
+from kerasllm.models.model_config import ModelConfig
 
-class BertModel:
+
+class BertModel(ModelConfig):
     """Mixed in before `keras.Model`, it completes inputs, and reads and writes pretrained folders.
 
     Every model takes a dict of
@@ -81,15 +83,6 @@ class BertModel:
         from kerasllm.models.pretrained.save import save_pretrained
 
         save_pretrained(self, folder, tokenizer, labels)
-
-    @classmethod
-    def from_config(cls, config):
-        config = dict(config)
-        if isinstance(config.get("dtype"), dict):
-            config["dtype"] = keras.dtype_policies.deserialize(config["dtype"])
-        if isinstance(config.get("backbone"), dict):
-            config["backbone"] = keras.saving.deserialize_keras_object(config["backbone"])
-        return cls(**config)
 
 
 def complete_inputs(inputs):

@@ -4,6 +4,7 @@ import keras
 
 from kerasllm.layers import Dropout
 from kerasllm.models.bert_model import BertModel, bert_initializer, make_inputs
+from kerasllm.models.checks import check_classes
 
 
 @keras.saving.register_keras_serializable(package="kerasllm")
@@ -43,8 +44,7 @@ class BertTokenClassifier(BertModel, keras.Model):
     """
 
     def __init__(self, backbone, num_classes, dropout=None, **kwargs):
-        if num_classes < 2:
-            raise ValueError(f"num_classes is {num_classes}; a classifier needs at least 2.")
+        check_classes(num_classes)
         dropout = backbone.dropout if dropout is None else dropout
 
         # === Layers ===
@@ -64,12 +64,3 @@ class BertTokenClassifier(BertModel, keras.Model):
         self.num_classes = num_classes
         self.dropout = dropout
         self.dtype_policy = backbone.dtype_policy  # what compile scales the loss by
-
-    def get_config(self):
-        return {
-            "backbone": keras.saving.serialize_keras_object(self.backbone),
-            "num_classes": self.num_classes,
-            "dropout": self.dropout,
-            "name": self.name,
-            "trainable": self.trainable,
-        }

@@ -12,7 +12,9 @@ from kerasllm.layers import (
     TransformerDecoderBlock,
 )
 from kerasllm.models.causal_lm_presets import causal_lm_arguments
-from kerasllm.models.language_model import IGNORED, LanguageModel, check_positive
+from kerasllm.models.checks import check_positive
+from kerasllm.models.language_model import IGNORED, LanguageModel
+from kerasllm.models.packed_rows import positions_within, same_document_mask
 from kerasllm.models.pretrained.causal_lm import load_causal_lm, save_causal_lm
 from kerasllm.ops.embedding import embedding
 from kerasllm.ops.gelu import gelu_tanh
@@ -291,48 +293,9 @@ class CausalLM(LanguageModel):
         mask = None
         if segment_ids is not None:
             if learned:
-                position_ids = _positions_within(segment_ids, position_ids, self.max_length)
-            # (batch, 1, time, time): a query sees the keys of its document.
-            mask = ops.equal(segment_ids[:, None, :, None], segment_ids[:, None, None, :])
+                position_ids = positions_within(segment_ids, position_ids, self.max_length)
+            mask = same_document_mask(segment_ids)
         states = self.embedding_dropout(self.embed(token_ids, position_ids), training=training)
         for block in self.blocks:
             states = block(states, attention_mask=mask, training=training)
         return self.final_norm(states)
-
-    def get_config(self):
-        return self._config(
-            "vocabulary_size",
-            "max_length",
-            "hidden_dim",
-            "num_layers",
-            "num_heads",
-            "num_key_value_heads",
-            "head_dim",
-            "feed_forward_dim",
-            "positions",
-            "rotary_max_wavelength",
-            "normalization",
-            "activation",
-            "use_bias",
-            "query_key_value_bias",
-            "query_key_norm",
-            "tie_embeddings",
-            "dropout",
-            "epsilon",
-            "label_smoothing",
-            "z_loss",
-            "seed",
-        )
-
-
-def _positions_within(segment_ids, position_ids, max_length):
-    """Positions counted from the first token of each document."""
-    begins = ops.pad(ops.not_equal(segment_ids[:, 1:], segment_ids[:, :-1]), ((0, 0), (1, 0)))
-    starts = ops.where(begins, position_ids, 0)
-    # The running maximum by doubling, as lengths may be unknown.
-    shift = 1
-    while shift < max_length:
-        before = ops.pad(starts, ((0, 0), (shift, 0)))[:, : ops.shape(starts)[1]]
-        starts = ops.maximum(starts, before)
-        shift *= 2
-    return position_ids - starts

@@ -80,6 +80,9 @@ def causal_lm_arguments(form, size=None, **arguments):
         size: A key of `SIZES`, or None to give all sizes by hand.
         **arguments: Go before what form and size say.
 
+    Returns:
+        A dict of argument to value.
+
     Raises:
         ValueError: If there is no such form or size.
     """

@@ -4,12 +4,14 @@ import keras
 import numpy as np
 
 from kerasllm.layers import LSTM, Embedding, MaskedMaxPooling1D, MaskedMeanPooling1D
+from kerasllm.models.checks import check_classifier, check_positive
+from kerasllm.models.model_config import ModelConfig
 
 POOLINGS = ("last", "mean", "max")
 
 
 @keras.saving.register_keras_serializable(package="kerasllm")
-class EmbeddingLSTMClassifier(keras.Model):
+class EmbeddingLSTMClassifier(ModelConfig, keras.Model):
     """Classifies texts: token embeddings, one or more LSTM layers, pooling, a dense layer.
 
     Token id 0 is padding and takes no part; the model is therefore indifferent to how far a batch
@@ -52,6 +54,8 @@ class EmbeddingLSTMClassifier(keras.Model):
         ValueError: If an argument makes no sense.
     """
 
+    not_in_config = ("pretrained_embeddings",)
+
     def __init__(
         self,
         vocabulary_size,
@@ -67,7 +71,8 @@ class EmbeddingLSTMClassifier(keras.Model):
         dtype=None,
         **kwargs,
     ):
-        _check(vocabulary_size, num_classes, num_layers, pooling)
+        check_classifier(vocabulary_size, num_classes, pooling, POOLINGS)
+        check_positive(embedding_dim=embedding_dim, units=units, num_layers=num_layers)
         kernel_regularizer = keras.regularizers.get(kernel_regularizer)
 
         # === Layers ===
@@ -118,42 +123,6 @@ class EmbeddingLSTMClassifier(keras.Model):
         self.dropout = dropout
         self.kernel_regularizer = kernel_regularizer
         self.dtype_policy = embedding.dtype_policy  # what compile scales the loss by
-
-    def get_config(self):
-        return {
-            "vocabulary_size": self.vocabulary_size,
-            "num_classes": self.num_classes,
-            "embedding_dim": self.embedding_dim,
-            "units": self.units,
-            "num_layers": self.num_layers,
-            "bidirectional": self.bidirectional,
-            "pooling": self.pooling,
-            "dropout": self.dropout,
-            "kernel_regularizer": keras.regularizers.serialize(self.kernel_regularizer),
-            "dtype": keras.dtype_policies.serialize(self.dtype_policy),
-            "name": self.name,
-            "trainable": self.trainable,
-        }
-
-    @classmethod
-    def from_config(cls, config):
-        config = dict(config)
-        if isinstance(config.get("dtype"), dict):
-            config["dtype"] = keras.dtype_policies.deserialize(config["dtype"])
-        return cls(**config)
-
-
-def _check(vocabulary_size, num_classes, num_layers, pooling):
-    if vocabulary_size < 3:
-        raise ValueError(
-            f"vocabulary_size is {vocabulary_size}; expected at least 3: padding, unknown, a token."
-        )
-    if num_classes < 2:
-        raise ValueError(f"num_classes is {num_classes}; a classifier needs at least 2.")
-    if num_layers < 1:
-        raise ValueError(f"num_layers is {num_layers}; expected at least 1.")
-    if pooling not in POOLINGS:
-        raise ValueError(f"pooling is {pooling!r}; expected one of {', '.join(POOLINGS)}.")
 
 
 def _set_embeddings(layer, embeddings):

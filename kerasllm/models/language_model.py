@@ -3,11 +3,13 @@
 import keras
 from keras import ops
 
+from kerasllm.models.model_config import ModelConfig
+
 # The label of a position that has none.
 IGNORED = -1
 
 
-class LanguageModel(keras.Model):
+class LanguageModel(ModelConfig, keras.Model):
     """Base of the models that say which token comes next.
 
     They are called with a dict of `"token_ids"`, int32 `(batch, time)`, and, if there are any,
@@ -106,35 +108,12 @@ class LanguageModel(keras.Model):
             self.__dict__["_compiled_token_losses"] = losses
         return self.__dict__["_compiled_token_losses"]
 
-    def _config(self, *names):
-        """The config of a model whose arguments are attributes of these names."""
-        return {
-            **{name: getattr(self, name) for name in names},
-            "dtype": keras.dtype_policies.serialize(self.dtype_policy),
-            "name": self.name,
-            "trainable": self.trainable,
-        }
-
-    @classmethod
-    def from_config(cls, config):
-        config = dict(config)
-        if isinstance(config.get("dtype"), dict):
-            config["dtype"] = keras.dtype_policies.deserialize(config["dtype"])
-        return cls(**config)
-
     # The constructor builds the model whole, whatever shapes it is called with later.
     def build(self, input_shape=None):
         self.built = True
 
     def get_build_config(self):
         return None
-
-
-def check_positive(**sizes):
-    """Raises a ValueError that names the first size that is no positive integer."""
-    for name, size in sizes.items():
-        if isinstance(size, bool) or not isinstance(size, int) or size < 1:
-            raise ValueError(f"{name} is {size!r}; expected a positive integer.")
 
 
 def _named(token_ids, segment_ids):

@@ -25,7 +25,7 @@ def load_model(path):
     if not pathlib.Path(path).is_file():
         raise FileNotFoundError(f"{path} is missing.")
     if not zipfile.is_zipfile(path):
-        raise ValueError(f"{path} is no saved model, or is cut off.")
+        raise ValueError(f"{path} is no saved model, or is cut off: bring back the whole file.")
     try:
         with warnings.catch_warnings():
             # What save_without_optimizer left out on purpose.

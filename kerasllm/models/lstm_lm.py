@@ -4,7 +4,8 @@ import keras
 from keras import ops
 
 from kerasllm.layers import LSTM, Embedding, LinearCrossEntropy
-from kerasllm.models.language_model import IGNORED, LanguageModel, check_positive
+from kerasllm.models.checks import check_positive, check_rates
+from kerasllm.models.language_model import IGNORED, LanguageModel
 from kerasllm.ops.dropout import dropout
 from kerasllm.ops.lstm import lstm
 from kerasllm.ops.random import draw_seed
@@ -57,7 +58,7 @@ class LSTMLM(LanguageModel):
         and bool `(batch, time)`.
 
     Raises:
-        ValueError: If a size is no positive integer.
+        ValueError: If a size is no positive integer, or a rate not in `[0, 1)`.
     """
 
     def __init__(
@@ -81,6 +82,7 @@ class LSTMLM(LanguageModel):
             units=units,
             num_layers=num_layers,
         )
+        check_rates(dropout=dropout, weight_dropout=weight_dropout)
 
         # === Config ===
         self.vocabulary_size = vocabulary_size
@@ -168,19 +170,6 @@ class LSTMLM(LanguageModel):
         shape = ops.shape(x)
         ones = ops.ones((shape[0], 1, shape[2]), dtype=x.dtype)
         return x * dropout(ones, self.dropout, draw_seed(self.dropout_seed_generator))
-
-    def get_config(self):
-        return self._config(
-            "vocabulary_size",
-            "embedding_dim",
-            "units",
-            "num_layers",
-            "tie_embeddings",
-            "dropout",
-            "weight_dropout",
-            "label_smoothing",
-            "seed",
-        )
 
 
 @keras.saving.register_keras_serializable(package="kerasllm")

@@ -28,6 +28,13 @@ class NgramLM:
 
     >>> model = kerasllm.models.NgramLM.fit(tokenizer.encode(texts), len(tokenizer), order=3)
     >>> model.perplexity({"token_ids": ids[:, :-1], "labels": ids[:, 1:]})
+
+    Args:
+        vocabulary_size: Number of token ids.
+        order: Length of the longest n-grams.
+        end_id: The id of the token between documents.
+        tables: What `fit` counts, from single tokens to the longest n-grams; `fit` and `load` call
+            the constructor.
     """
 
     def __init__(self, vocabulary_size, order, end_id, tables):

@@ -2,6 +2,7 @@
 
 from keras import ops
 
+from kerasllm.models.packed_rows import same_document_mask
 from kerasllm.ops.embedding import embedding
 
 
@@ -39,9 +40,7 @@ def packed_states(backbone, inputs, training=False):
     x = backbone.get_layer("embedding_dropout")(x, training=training)
     if backbone.embedding_projection is not None:
         x = backbone.embedding_projection(x)
-    documents = inputs["document_ids"]
-    # (batch, 1, time, time)
-    mask = ops.equal(documents[:, None, :, None], documents[:, None, None, :])
+    mask = same_document_mask(inputs["document_ids"])
     for block in backbone.blocks:
         x = block(x, attention_mask=mask, training=training)
     return x

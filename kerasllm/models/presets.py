@@ -59,9 +59,12 @@ def make_classifier(name, vocabulary_size, num_classes, pretrained=None, **argum
             An encoder gets a new classifier; heads of its pretraining are left out.
         **arguments: Of the model's class, instead of the preset's.
 
+    Returns:
+        A Keras model from token ids to logits.
+
     Raises:
-        ValueError: If the model is pretrained and there is no folder, or the other way round, or
-            the folder has another vocabulary.
+        ValueError: If there is no such preset, the model is pretrained and there is no folder, or
+            the other way round, or the folder has another vocabulary.
     """
     preset = classifier_preset(name)
     if (name in PRETRAINED_PRESETS) != (pretrained is not None):

@@ -10,12 +10,14 @@ from kerasllm.layers import (
     TokenAndPositionEmbedding,
     TransformerEncoderBlock,
 )
+from kerasllm.models.checks import check_classifier, check_heads, check_positive
+from kerasllm.models.model_config import ModelConfig
 
 POOLINGS = {"mean": MaskedMeanPooling1D, "max": MaskedMaxPooling1D}
 
 
 @keras.saving.register_keras_serializable(package="kerasllm")
-class TransformerClassifier(keras.Model):
+class TransformerClassifier(ModelConfig, keras.Model):
     """Classifies texts: token and position embeddings, encoder blocks, pooling, a dense layer.
 
     Token id 0 is padding and takes no part; the model is therefore indifferent to how far a batch
@@ -75,7 +77,9 @@ class TransformerClassifier(keras.Model):
         dtype=None,
         **kwargs,
     ):
-        _check(vocabulary_size, num_classes, hidden_dim, num_heads, pooling)
+        check_classifier(vocabulary_size, num_classes, pooling, POOLINGS)
+        check_heads(hidden_dim, num_heads)
+        check_positive(num_layers=num_layers, max_length=max_length)
         feed_forward_dim = feed_forward_dim or 4 * hidden_dim
         kernel_regularizer = keras.regularizers.get(kernel_regularizer)
 
@@ -127,43 +131,3 @@ class TransformerClassifier(keras.Model):
         self.pre_norm = pre_norm
         self.kernel_regularizer = kernel_regularizer
         self.dtype_policy = embedding.dtype_policy  # what compile scales the loss by
-
-    def get_config(self):
-        return {
-            "vocabulary_size": self.vocabulary_size,
-            "num_classes": self.num_classes,
-            "hidden_dim": self.hidden_dim,
-            "num_layers": self.num_layers,
-            "num_heads": self.num_heads,
-            "feed_forward_dim": self.feed_forward_dim,
-            "max_length": self.max_length,
-            "pooling": self.pooling,
-            "dropout": self.dropout,
-            "pre_norm": self.pre_norm,
-            "kernel_regularizer": keras.regularizers.serialize(self.kernel_regularizer),
-            "dtype": keras.dtype_policies.serialize(self.dtype_policy),
-            "name": self.name,
-            "trainable": self.trainable,
-        }
-
-    @classmethod
-    def from_config(cls, config):
-        config = dict(config)
-        if isinstance(config.get("dtype"), dict):
-            config["dtype"] = keras.dtype_policies.deserialize(config["dtype"])
-        return cls(**config)
-
-
-def _check(vocabulary_size, num_classes, hidden_dim, num_heads, pooling):
-    if vocabulary_size < 3:
-        raise ValueError(
-            f"vocabulary_size is {vocabulary_size}; expected at least 3: padding, unknown, a token."
-        )
-    if num_classes < 2:
-        raise ValueError(f"num_classes is {num_classes}; a classifier needs at least 2.")
-    if hidden_dim % num_heads:
-        raise ValueError(
-            f"hidden_dim is {hidden_dim}, which num_heads={num_heads} does not divide."
-        )
-    if pooling not in POOLINGS:
-        raise ValueError(f"pooling is {pooling!r}; expected one of {', '.join(POOLINGS)}.")

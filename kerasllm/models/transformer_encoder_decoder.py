@@ -13,10 +13,12 @@ from kerasllm.layers import (
     TransformerDecoderBlock,
     TransformerEncoderBlock,
 )
+from kerasllm.models.checks import check_heads, check_positive
+from kerasllm.models.model_config import ModelConfig
 
 
 @keras.saving.register_keras_serializable(package="kerasllm")
-class TransformerEncoderDecoder(keras.Model):
+class TransformerEncoderDecoder(ModelConfig, keras.Model):
     """Turns one sequence of tokens into another (Vaswani et al., Attention Is All You Need, 2017).
 
     Token id 0 is padding in both sequences. The decoder is trained on the target shifted by one: it
@@ -54,6 +56,9 @@ class TransformerEncoderDecoder(keras.Model):
 
     Returns:
         Logits, float32 `(batch, target_length, target_vocabulary_size)`.
+
+    Raises:
+        ValueError: If a size is no positive integer, or `num_heads` does not divide `hidden_dim`.
     """
 
     def __init__(
@@ -69,6 +74,12 @@ class TransformerEncoderDecoder(keras.Model):
         dtype=None,
         **kwargs,
     ):
+        check_positive(
+            source_vocabulary_size=source_vocabulary_size,
+            target_vocabulary_size=target_vocabulary_size,
+            num_layers=num_layers,
+        )
+        check_heads(hidden_dim, num_heads)
         feed_forward_dim = feed_forward_dim or 4 * hidden_dim
         block_options = {
             "num_heads": num_heads,
@@ -190,28 +201,6 @@ class TransformerEncoderDecoder(keras.Model):
 
         state = (ops.convert_to_tensor(0, "int32"), tokens, running, results, caches)
         return ops.while_loop(go_on, step, state)[3]
-
-    def get_config(self):
-        return {
-            "source_vocabulary_size": self.source_vocabulary_size,
-            "target_vocabulary_size": self.target_vocabulary_size,
-            "hidden_dim": self.hidden_dim,
-            "num_layers": self.num_layers,
-            "num_heads": self.num_heads,
-            "feed_forward_dim": self.feed_forward_dim,
-            "dropout": self.dropout,
-            "pre_norm": self.pre_norm,
-            "dtype": keras.dtype_policies.serialize(self.dtype_policy),
-            "name": self.name,
-            "trainable": self.trainable,
-        }
-
-    @classmethod
-    def from_config(cls, config):
-        config = dict(config)
-        if isinstance(config.get("dtype"), dict):
-            config["dtype"] = keras.dtype_policies.deserialize(config["dtype"])
-        return cls(**config)
 
 
 @keras.saving.register_keras_serializable(package="kerasllm")

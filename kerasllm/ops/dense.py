@@ -2,7 +2,7 @@
 
 from keras import backend, ops
 
-from kerasllm.ops.dispatch import served
+from kerasllm.ops.dispatch import compiled_by_xla, served
 from kerasllm.ops.few_rows_product import few_rows_product, few_rows_served
 
 # Below so many rows a product is bound by reading the kernel, and packing it first does not pay.
@@ -73,19 +73,7 @@ def dense_is_fused(inputs):
 
 
 def _dense_served(dtype):
-    return served("dense", dtype) and _compiled_by_xla()
-
-
-def _compiled_by_xla():
-    """Whether a function with jit_compile=True is being traced."""
-    if backend.backend() != "tensorflow":
-        return False
-    import tensorflow as tf
-    from tensorflow.python.ops import control_flow_util
-
-    if tf.executing_eagerly():
-        return False
-    return control_flow_util.GraphOrParentsInXlaContext(tf.compat.v1.get_default_graph())
+    return served("dense", dtype) and compiled_by_xla()
 
 
 def _has_few_rows(shape):

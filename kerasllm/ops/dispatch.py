@@ -3,6 +3,8 @@
 import contextlib
 import contextvars
 import functools
+import importlib
+import warnings
 
 import keras
 
@@ -56,3 +58,37 @@ def why_not_served(family, dtype):
     if family not in GPU_FAMILIES and _has_gpu():
         return "there is a GPU, for which the op has no kernel yet"
     return None
+
+
+def compiled_by_xla():
+    """Whether a function with jit_compile=True is being traced.
+
+    TensorFlow has no public function that says so. Where a version lacks the internal one, a
+    warning says it once, and the answer is no: results are the same, some products slower.
+    """
+    if keras.backend.backend() != "tensorflow":
+        return False
+    import tensorflow as tf
+
+    if tf.executing_eagerly():
+        return False
+    in_xla_context = _tensorflow_in_xla_context()
+    return in_xla_context is not None and in_xla_context(tf.compat.v1.get_default_graph())
+
+
+@functools.cache
+def _tensorflow_in_xla_context():
+    """TensorFlow's own function of a graph, or None."""
+    try:
+        module = importlib.import_module("tensorflow.python.ops.control_flow_util")
+        return module.GraphOrParentsInXlaContext
+    except (ImportError, AttributeError):
+        import tensorflow as tf
+
+        warnings.warn(
+            f"TensorFlow {tf.__version__} does not say whether XLA compiles a function: the dense"
+            " op of kerasllm, which is for those, is not used. Results are the same; bfloat16"
+            " products under jit_compile=True are slower.",
+            stacklevel=2,
+        )
+        return None

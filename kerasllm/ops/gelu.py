@@ -62,7 +62,14 @@ def _composed_activation(x, kind):
 
 @keras.saving.register_keras_serializable(package="kerasllm")
 def gelu_tanh(x):
-    """The GELU approximated by tanh, as an activation that configs can name."""
+    """The GELU approximated by tanh, as an activation that configs can name.
+
+    Args:
+        x: A float tensor of any shape.
+
+    Returns:
+        A tensor of its shape and dtype.
+    """
     return keras.activations.gelu(x, approximate=True)
 
 

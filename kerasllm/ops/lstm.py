@@ -40,34 +40,18 @@ def lstm(
         `(outputs, final_hidden, final_cell)`: `(batch, time, units)` (or `(batch, 1, units)`),
         `(batch, units)` and `(batch, units)`.
     """
+    layer = (inputs, initial_hidden, initial_cell, kernel, recurrent_kernel, bias)
+    options = {
+        "mask": mask,
+        "go_backwards": go_backwards,
+        "zero_output_for_mask": zero_output_for_mask,
+        "return_sequences": return_sequences,
+    }
     if served("lstm", inputs.dtype):
         from kerasllm_ops.lstm import lstm as fused
 
-        return fused(
-            inputs,
-            initial_hidden,
-            initial_cell,
-            kernel,
-            recurrent_kernel,
-            bias,
-            mask=mask,
-            go_backwards=go_backwards,
-            zero_output_for_mask=zero_output_for_mask,
-            return_sequences=return_sequences,
-            save_activations=bool(training),
-        )
-    return composed_lstm(
-        inputs,
-        initial_hidden,
-        initial_cell,
-        kernel,
-        recurrent_kernel,
-        bias,
-        mask,
-        go_backwards,
-        zero_output_for_mask,
-        return_sequences,
-    )
+        return fused(*layer, **options, save_activations=bool(training))
+    return composed_lstm(*layer, **options)
 
 
 def composed_lstm(

@@ -10,6 +10,9 @@ _KEY_STEPS = (0x9E3779B9, 0xBB67AE85)
 def draw_seed(seed_generator):
     """The next seed of a `keras.random.SeedGenerator`, as the fused ops take it.
 
+    Args:
+        seed_generator: The generator; its state moves on.
+
     Returns:
         int32 `(2,)`.
     """

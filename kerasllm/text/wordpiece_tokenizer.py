@@ -94,7 +94,11 @@ class WordPieceTokenizer(Tokenizer):
         self._ids = {token: token_id for token_id, token in enumerate(self._tokens)}
         for token in self._special_tokens():
             if token not in self._ids:
-                raise ValueError(f"The vocabulary lacks the special token {token!r}.")
+                raise ValueError(
+                    f"The vocabulary lacks the special token {token!r}. If it has another in its"
+                    " place, give that one: unknown_token=, cls_token=, sep_token=, pad_token=,"
+                    " mask_token=."
+                )
         self._engine = None
 
     def __len__(self):

@@ -9,6 +9,10 @@ from keras import ops
 class SoftVote(keras.layers.Layer):
     """The logarithm of the mean of several models' probabilities, which serves as logits.
 
+    Examples:
+
+    >>> logits = kerasllm.training.SoftVote()([first(token_ids), second(token_ids)])
+
     Args:
         weights: A weight for each model; all the same by default.
         **kwargs: Those of every layer.

@@ -37,6 +37,10 @@ class SmoothedCrossentropy(_SparseLoss):
     Source: Szegedy, Vanhoucke, Ioffe, Shlens, Wojna, Rethinking the Inception Architecture for
     Computer Vision, 2016.
 
+    Examples:
+
+    >>> model.compile("adam", kerasllm.training.SmoothedCrossentropy(0.1))
+
     Args:
         label_smoothing: The part that is spread, in `[0, 1)`. 0.1 by default.
         from_logits: Whether the model's outputs are logits, as those of kerasllm are, or
@@ -79,6 +83,10 @@ class SparseFocalCrossentropy(_SparseLoss):
     ints. Weights of classes, the paper's alpha, are given to `fit` as `class_weight`.
 
     Source: Lin, Goyal, Girshick, He, Dollár, Focal Loss for Dense Object Detection, 2017.
+
+    Examples:
+
+    >>> model.compile("adam", kerasllm.training.SparseFocalCrossentropy(gamma=2.0))
 
     Args:
         gamma: How fast a row's weight falls with its probability. 2.0 by default; 0 is

@@ -27,10 +27,13 @@ def open_run_folder(folder, settings, resume, may_change=(), begun=None):
         The folder as a path, and whether there was a run in it.
 
     Raises:
+        NotADirectoryError: If `folder` is a file.
         FileExistsError: If there is a run and `resume` is false.
         ValueError: If it was started with other settings, or the file that holds them is damaged.
     """
     folder = pathlib.Path(folder)
+    if folder.exists() and not folder.is_dir():
+        raise NotADirectoryError(f"{folder} is a file; name a folder with --output-dir.")
     path = folder / SETTINGS
     found = path.is_file() and (begun is None or any(folder.glob(begun)))
     if found and not resume:

@@ -85,4 +85,11 @@ def test_steps(kernels, dtype, clipnorm):
             limit = 2 * (stock - expected).abs().max() + 1e-7
             assert (part.double() - expected).abs().max() <= limit
             if not clipnorm and device == "cpu":
-                assert torch.equal(part, stock), (kind, len(part), (part!=stock).sum(), (part-stock).abs().max(), part[part!=stock][:3], stock[part!=stock][:3])  # each operation is rounded by itself
+                assert torch.equal(part, stock), (
+                    kind,
+                    len(part),
+                    (part != stock).sum(),
+                    (part - stock).abs().max(),
+                    part[part != stock][:3],
+                    stock[part != stock][:3],
+                )  # each operation is rounded by itself

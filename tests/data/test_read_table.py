@@ -102,6 +102,7 @@ def test_a_lone_column_of_texts_needs_no_delimiter(tmp_path, name):
         ("text,label\n,\n\n好\n", {}, "all 3 were dropped, line 2: empty text"),
         ("review,stars\n好,1\n", {}, "'text' and 'label', but its columns are: 'review', 'stars'"),
         ("text,text,label\n好,差,1\n", {}, "2 columns named 'text'"),
+        ("text,label\n好,1\n", {"label": "text"}, "text and label are the same column, 'text'"),
         ("好,1\n", {"text": 0, "label": 2}, "no column 2"),
         ("好,1;2\n差,0;1\n", {"text": 0, "label": 1, "name": "a.txt"}, "more than one delimiter"),
         ("text,label\n好,1\n", {"delimiter": "::"}, "one character"),

@@ -189,7 +189,7 @@ def test_name_and_trainable_are_kept():
     [
         ({"vocabulary_size": 2}, "vocabulary_size is 2; expected at least 3"),
         ({"num_classes": 1}, "num_classes is 1; .* at least 2"),
-        ({"num_layers": 0}, "num_layers is 0; expected at least 1"),
+        ({"num_layers": 0}, "num_layers is 0; expected a positive integer"),
         ({"pooling": "first"}, "pooling is 'first'; expected one of last, mean, max"),
         (
             {"embedding_dim": 2, "pretrained_embeddings": np.zeros((2, 3))},

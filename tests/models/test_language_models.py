@@ -235,6 +235,7 @@ def test_presets_have_the_published_numbers_of_weights():
         (lambda: gpt(vocabulary_size=0), "vocabulary_size is 0; expected a positive integer"),
         (lambda: modern(num_key_value_heads=3), "must be a multiple"),
         (lambda: lstm(units=0), "units is 0"),
+        (lambda: lstm(dropout=1.0), "dropout is 1.0; expected a number from 0, below 1"),
         (lambda: gpt()(ids(1, 33)), "A row has 33 tokens; .* has 32 positions"),
         (lambda: gpt()({"tokens": ids(1, 3)}), r"inputs named \['tokens'\]"),
     ],

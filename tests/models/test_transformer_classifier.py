@@ -96,6 +96,8 @@ def test_jit_compiled_training_gives_the_same_losses():
     ("options", "message"),
     [
         ({"hidden_dim": 9}, "hidden_dim is 9, which num_heads=2 does not divide"),
+        ({"num_heads": 0}, "num_heads is 0; expected a positive integer"),
+        ({"num_layers": -1}, "num_layers is -1; expected a positive integer"),
         ({"pooling": "last"}, "pooling is 'last'; expected one of mean, max"),
     ],
 )

@@ -1,11 +1,14 @@
 """kerasllm_ops.dense against float64 NumPy, and when kerasllm.ops.dense takes it."""
 
+import types
+
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from kerasllm import native
+from kerasllm.ops import dispatch
 from kerasllm.ops.dense import FEWEST_ROWS, composed_dense, dense, dense_is_fused
 
 pytestmark = pytest.mark.skipif(not native.in_use(), reason="the native library is not in use")
@@ -101,6 +104,23 @@ def test_op_is_taken_where_xla_compiles():
     assert "KerasllmDense" not in op_types(dense, few, kernel, bias, jit_compile=True)
     wide = [tf.cast(tensor, "float64") for tensor in (inputs, kernel, bias)]
     assert "KerasllmDense" not in op_types(dense, *wide, jit_compile=True)
+
+
+def test_tensorflow_that_does_not_tell_of_xla_costs_a_warning_only(monkeypatch):
+    def missing(name):
+        raise ImportError(name)
+
+    monkeypatch.setattr(dispatch, "importlib", types.SimpleNamespace(import_module=missing))
+    dispatch._tensorflow_in_xla_context.cache_clear()
+    inputs, kernel, bias, _ = tensors((64,), 5, 3)
+    try:
+        with pytest.warns(UserWarning, match="does not say whether XLA compiles a function"):
+            assert dispatch._tensorflow_in_xla_context() is None
+        assert "KerasllmDense" not in op_types(dense, inputs, kernel, bias, jit_compile=True)
+        outputs = tf.function(dense, jit_compile=True)(inputs, kernel, bias)
+        np.testing.assert_allclose(outputs, dense(inputs, kernel, bias), rtol=1e-5, atol=1e-5)
+    finally:
+        dispatch._tensorflow_in_xla_context.cache_clear()
 
 
 def attention_layers():

@@ -28,6 +28,12 @@ def test_folder_with_other_files_is_no_run(tmp_path):
     assert sorted(os.listdir(tmp_path)) == ["notes.txt", "settings.json"]
 
 
+def test_file_in_the_place_of_the_folder_is_refused(tmp_path):
+    (tmp_path / "table.csv").write_text("mine")
+    with pytest.raises(NotADirectoryError, match=r"table\.csv is a file; name a folder"):
+        open_run_folder(tmp_path / "table.csv", SETTINGS, resume=False)
+
+
 def test_second_run_is_refused_with_what_to_do(tmp_path):
     open_run_folder(tmp_path, SETTINGS, resume=False)
     with pytest.raises(FileExistsError, match=r"earlier run\. Add --resume .* --output-dir"):

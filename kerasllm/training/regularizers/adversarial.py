@@ -14,10 +14,17 @@ class FGM(Regularizer):
     Source: Miyato, Dai, Goodfellow, Adversarial Training Methods for Semi-Supervised Text
     Classification, 2017, equations 5 and 6.
 
+    Examples:
+
+    >>> kerasllm.training.regularize(model, [kerasllm.training.FGM(epsilon=0.5)])
+
     Args:
         epsilon: The length (L2 norm) of a text's perturbation, in the units of the embeddings. A
             text of 20 tokens has a length of about 1.5 with Keras's initial embeddings of 128.
         weight: The weight of the adversarial loss. 1.0 by default.
+
+    Raises:
+        ValueError: If `epsilon` or `weight` is not above 0.
     """
 
     def __init__(self, epsilon=0.5, weight=1.0):
@@ -38,11 +45,18 @@ class PGD(Regularizer):
     Source: Madry, Makelov, Schmidt, Tsipras, Vladu, Towards Deep Learning Models Resistant to
     Adversarial Attacks, 2018. They train on the adversarial loss alone; here it is added.
 
+    Examples:
+
+    >>> kerasllm.training.regularize(model, [kerasllm.training.PGD(epsilon=0.5, steps=3)])
+
     Args:
         epsilon: The largest length (L2 norm) of a text's perturbation.
         step_size: The length of a step.
         steps: The number of steps. 3 by default.
         weight: The weight of the adversarial loss. 1.0 by default.
+
+    Raises:
+        ValueError: If an argument is not above 0.
     """
 
     def __init__(self, epsilon=0.5, step_size=0.2, steps=3, weight=1.0):

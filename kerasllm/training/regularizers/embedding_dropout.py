@@ -13,10 +13,17 @@ class WordDropout(Regularizer):
     Source: Iyyer, Manjunatha, Boyd-Graber, Daumé, Deep Unordered Composition Rivals Syntactic
     Methods for Text Classification, 2015; Dai, Le, Semi-supervised Sequence Learning, 2015.
 
+    Examples:
+
+    >>> kerasllm.training.regularize(model, [kerasllm.training.WordDropout(rate=0.1)])
+
     Args:
         rate: The share of tokens.
         unknown_id: The id that they get, that of `kerasllm.text.Vocabulary` by default; or None for
             a vector of zeros.
+
+    Raises:
+        ValueError: If `rate` is not in `[0, 1)`.
     """
 
     def __init__(self, rate=0.1, unknown_id=1):
@@ -45,8 +52,15 @@ class SpatialDropout(Regularizer):
     Source: Tompson, Goroshin, Jain, LeCun, Bregler, Efficient Object Localization Using
     Convolutional Networks, 2015.
 
+    Examples:
+
+    >>> kerasllm.training.regularize(model, [kerasllm.training.SpatialDropout(rate=0.2)])
+
     Args:
         rate: The share of features.
+
+    Raises:
+        ValueError: If `rate` is not in `[0, 1)`.
     """
 
     def __init__(self, rate=0.2):

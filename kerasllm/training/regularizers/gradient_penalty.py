@@ -19,8 +19,16 @@ class GradientPenalty(Regularizer):
     Source: Ross, Doshi-Velez, Improving the Adversarial Robustness and Interpretability of Deep
     Neural Networks by Regularizing their Input Gradients, 2018.
 
+    Examples:
+
+    >>> kerasllm.training.regularize(model, [kerasllm.training.GradientPenalty(0.1)])
+
     Args:
         weight: The weight of the penalty. 0.1 by default.
+
+    Raises:
+        ValueError: If `weight` is not above 0; in `regularize`, if the model computes in less than
+            float32.
     """
 
     # The longest move, as a share of the embeddings' mean length.

@@ -21,9 +21,17 @@ class Mixup(Regularizer):
     Source: Zhang, Cisse, Dauphin, Lopez-Paz, mixup: Beyond Empirical Risk Minimization, 2018; Guo,
     Mao, Zhang, Augmenting Data with Mixup for Sentence Classification, 2019 (wordMixup).
 
+    Examples:
+
+    >>> kerasllm.training.regularize(model, [kerasllm.training.Mixup(alpha=0.2)])
+
     Args:
         alpha: The parameter of the distribution; the larger, the nearer to halves. 0.2 by default.
         pad_id: The id of padding, 0 by default.
+
+    Raises:
+        ValueError: If `alpha` is not above 0; in `regularize`, if the model has more than one
+            input.
     """
 
     num_draws = 65_536

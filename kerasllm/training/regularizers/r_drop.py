@@ -16,10 +16,17 @@ class RDrop(Regularizer):
     Source: Liang, Wu, Li, Wang, Meng, Qin, Chen, Zhang, Liu, R-Drop: Regularized Dropout for Neural
     Networks, 2021.
 
+    Examples:
+
+    >>> kerasllm.training.regularize(model, [kerasllm.training.RDrop(alpha=1.0)])
+
     Args:
         alpha: The weight of the divergence. 1.0 by default; the paper takes 0.5 to 5.
         from_logits: Whether the model's outputs are logits, as those of kerasllm are, or
             probabilities.
+
+    Raises:
+        ValueError: If `alpha` is not above 0.
     """
 
     needs_embedding = False

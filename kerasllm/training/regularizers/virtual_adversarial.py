@@ -18,6 +18,10 @@ class VirtualAdversarial(Regularizer):
     Source: Miyato, Maeda, Koyama, Ishii, Virtual Adversarial Training: A Regularization Method for
     Supervised and Semi-Supervised Learning, 2018.
 
+    Examples:
+
+    >>> kerasllm.training.regularize(model, [kerasllm.training.VirtualAdversarial(epsilon=0.5)])
+
     Args:
         epsilon: The length (L2 norm) of a text's perturbation.
         weight: The weight of the divergence. 1.0 by default.
@@ -25,6 +29,9 @@ class VirtualAdversarial(Regularizer):
             the rounding of the dtype. 0.1 by default.
         power_iterations: Improvements of the direction. 1 by default.
         from_logits: Whether the model's outputs are logits, or probabilities.
+
+    Raises:
+        ValueError: If a number is not above 0.
     """
 
     def __init__(self, epsilon=0.5, weight=1.0, probe=0.1, power_iterations=1, from_logits=True):

@@ -17,11 +17,18 @@ class WeightPenalty(Regularizer):
     What Keras does with `kernel_regularizer=keras.regularizers.L1L2(l1, l2)`, which has to be given
     when a layer is made.
 
+    Examples:
+
+    >>> kerasllm.training.regularize(model, [kerasllm.training.WeightPenalty(l2=1e-5)])
+
     Args:
         l1: The weight of the absolute values. 0.0 by default.
         l2: The weight of the squares. 0.0 by default.
         pattern: A regular expression that is searched in weights' paths. By default kernels,
             recurrent kernels and embeddings.
+
+    Raises:
+        ValueError: If `l1` or `l2` is negative or both are 0.
     """
 
     needs_embedding = False
@@ -54,10 +61,17 @@ class WeightDecay(Regularizer):
 
     Source: Loshchilov, Hutter, Decoupled Weight Decay Regularization, 2019.
 
+    Examples:
+
+    >>> kerasllm.training.regularize(model, [kerasllm.training.WeightDecay(0.01)])
+
     Args:
         rate: The decay. 0.01 by default.
         pattern: A regular expression that is searched in weights' paths. By default kernels,
             recurrent kernels and embeddings.
+
+    Raises:
+        ValueError: If `rate` is not above 0; in `regularize`, under several replicas.
     """
 
     needs_embedding = False
