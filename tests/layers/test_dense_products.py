@@ -35,14 +35,21 @@ def test_tensorflow_makes_one_op_of_a_dense_layer():
 @pytest.mark.parametrize("heads", [(4, 4), (4, 2)])
 @pytest.mark.parametrize("use_bias", [False, True])
 @pytest.mark.parametrize("rotary", [None, 10000])
-def test_query_key_and_value_from_one_product_are_the_same(heads, use_bias, rotary):
+@pytest.mark.parametrize("norm", [None, 1e-6])
+def test_query_key_and_value_from_one_product_are_the_same(heads, use_bias, rotary, norm):
     keras.utils.set_random_seed(0)
     layer = CachedMultiHeadAttention(
-        heads[0], 8, heads[1], use_bias=use_bias, rotary_max_wavelength=rotary
+        heads[0],
+        8,
+        heads[1],
+        use_bias=use_bias,
+        query_key_norm_epsilon=norm,
+        rotary_max_wavelength=rotary,
     )
     inputs = keras.random.normal((2, 7, 24))
     apart = layer(inputs, training=False)
-    assert layer._one_product(training=True) and not layer._one_product(training=False)
+    assert layer._one_product(inputs, training=True)
+    assert not layer._one_product(inputs, training=False)
     for weight in layer.trainable_weights:
         weight.assign(keras.random.normal(weight.shape, stddev=0.3))
     variables = [weight.value for weight in layer.trainable_weights]
@@ -62,5 +69,5 @@ def test_a_layer_whose_call_was_replaced_is_called():
     inputs = keras.random.normal((1, 3, 8))
     layer(inputs)
     layer.key_dense.call = lambda inputs, training=None: 0 * inputs
-    assert not layer._one_product(training=True)
+    assert not layer._one_product(inputs, training=True)
     layer(inputs, training=True)
