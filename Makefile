@@ -9,11 +9,13 @@ NATIVE_TESTS := build/native-tests
 SANITIZED_TESTS := build/sanitized-tests
 FUZZ_SECONDS ?= 300
 NAME ?= lstm
+# With a GPU: a Python that has PyTorch and pytest. No environment of ours and no network is needed.
+GPU_PYTHON ?= python3
 TEST_PROCESSES ?= 2
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-slow test-native test-sanitized fuzz lint format benchmark tensorboard clean check \
-  classify-lines
+  cuda-library cuda-usage test-gpu   classify-lines
 
 help:
 	@echo "make demo            train the default classifier on the review set in the package"
@@ -23,6 +25,8 @@ help:
 	@echo "make test-sanitized  the same under the address and undefined-behaviour sanitizers"
 	@echo "make fuzz            random input under the sanitizers, FUZZ_SECONDS=300 a target"
 	@echo "make lint, format    ruff and clang-format: check, or rewrite"
+	@echo "make test-gpu        the GPU kernels on this machine's GPU, by GPU_PYTHON=python3 with PyTorch"
+	@echo "make cuda-usage      registers, shared memory and spills of the GPU kernels"
 	@echo "make benchmark       python -m benchmarks NAME, lstm by default"
 	@echo "make classify-lines  build/classify_lines, which serves an exported model without Python"
 	@echo "make tensorboard     open the last run's logs"
@@ -86,6 +90,26 @@ fuzz: $(VENV)/.installed
 	$(CMAKE) --build $(SANITIZED_TESTS)
 	@cd $(SANITIZED_TESTS) && for target in *_fuzz; do ./$$target $(FUZZ_SECONDS) || exit 1; done
 
+# The GPU kernels alone, for the GPU that is here, else for all targets.
+GENERATOR := $(shell command -v ninja >/dev/null 2>&1 && echo "-G Ninja")
+NATIVE_GPU := $(shell nvidia-smi -L 2>/dev/null | grep -q GPU && echo "-DCMAKE_CUDA_ARCHITECTURES=native")
+cuda-library:
+	@cmake -S tf_kernels -B build/cuda $(GENERATOR) $(NATIVE_GPU) -DKERASLLM_CUDA_ONLY=ON >/dev/null
+	cmake --build build/cuda --target kerasllm_cuda --parallel
+
+cuda-usage:
+	$(GPU_PYTHON) tf_kernels/cuda_usage.py
+
+TEST_GPU := $(GPU_PYTHON) -m pytest tests/cuda --confcutdir tests/cuda -k gpu -p no:cacheprovider
+test-gpu: cuda-library
+	$(TEST_GPU)
+	@for tool in memcheck racecheck; do \
+	  if command -v compute-sanitizer >/dev/null 2>&1; then \
+	    echo "compute-sanitizer $$tool"; \
+	    KERASLLM_CUDA_SMALL=1 PYTORCH_NO_CUDA_MEMORY_CACHING=1 compute-sanitizer --tool $$tool \
+	      --kernel-regex kns=kerasllm --error-exitcode 1 $(TEST_GPU) -q || exit 1; \
+	  else echo "compute-sanitizer is not installed: $$tool is left out"; fi; done
+
 # A program in C that classifies lines with a SavedModel of ours.
 classify-lines: build/classify_lines
 build/classify_lines: recipes/classify_lines.c | $(BIN)/python
@@ -94,7 +118,7 @@ build/classify_lines: recipes/classify_lines.c | $(BIN)/python
 	  $(CC) -std=c11 -O2 -Wall -Wextra $< -o $@ -isystem "$$tensorflow/include" -L"$$tensorflow" \
 	  -l:libtensorflow_cc.so.2 -l:libtensorflow_framework.so.2 -Wl,-rpath,"$$tensorflow"
 
-CXX_FILES = $(shell find tf_kernels recipes -name '*.cc' -o -name '*.h' -o -name '*.c')
+CXX_FILES = $(shell find tf_kernels recipes -name '*.cc' -o -name '*.h' -o -name '*.c' -o -name '*.cu')
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .

@@ -9,7 +9,6 @@ import sys
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 from benchmarks import measure
-from kerasllm.files import atomic_write
 
 # A new benchmark is a module with run(quick) -> list of measure.Row, and a line here.
 BENCHMARKS = {
@@ -17,6 +16,7 @@ BENCHMARKS = {
     "adamw": "a step of Adam over a model's variables, against keras.optimizers.Adam",
     "attention": "attention forward and backward, against keras.ops.dot_product_attention",
     "bert": "BERT-base with a classifier, against KerasHub and transformers",
+    "cuda": "the GPU kernels, against PyTorch; needs a GPU and PyTorch, no TensorFlow",
     "dense": "a dense layer's product, against tf.matmul",
     "embedding": "the embedding layer, forward and backward, against keras.layers.Embedding",
     "gelu": "bias and activation, against keras.activations.gelu and silu behind an addition",
@@ -45,13 +45,17 @@ def main():
     parser.add_argument("--quick", action="store_true", help="few repeats, to see that it runs")
     arguments = parser.parse_args()
 
-    machine = measure.machine()
+    # A benchmark may have a machine and a table of its own.
+    benchmark = importlib.import_module(f"benchmarks.{arguments.name}")
+    machine = getattr(benchmark, "machine", measure.machine)()
     print("  ".join(f"{key}: {value}" for key, value in machine.items()))
-    rows = importlib.import_module(f"benchmarks.{arguments.name}").run(arguments.quick)
-    print(measure.table(rows))
+    rows = benchmark.run(arguments.quick)
+    print(getattr(benchmark, "table", measure.table)(rows))
     if arguments.json:
-        with atomic_write(arguments.json) as file:
+        part = f"{arguments.json}.part"
+        with open(part, "w", encoding="utf-8") as file:
             json.dump({"machine": machine, "rows": [vars(row) for row in rows]}, file, indent=1)
+        os.replace(part, arguments.json)
     return 0
 
 

@@ -76,7 +76,7 @@ if(KERASLLM_HAS_CUDA)
   endif()
   set(CMAKE_CUDA_STANDARD 17)
   set(CMAKE_CUDA_STANDARD_REQUIRED ON)
-  add_library(kerasllm_cuda_objects OBJECT ${cuda_sources})
+  add_library(kerasllm_cuda_objects OBJECT EXCLUDE_FROM_ALL ${cuda_sources})
   target_include_directories(kerasllm_cuda_objects PRIVATE ${CMAKE_CURRENT_SOURCE_DIR})
   target_compile_options(kerasllm_cuda_objects PRIVATE
     -O3 -Xcompiler=-fvisibility=hidden,-Wall,-Wextra)

@@ -1,8 +1,8 @@
 """The GPU kernels for PyTorch tensors, by ctypes: what `tests/cuda` and the benchmark share.
 
-The library is that of `make cuda-library`, or the emulated one of `make test-native`, which runs the
-same kernels on the CPU. Structures mirror the families' headers in `tf_kernels`, field by field;
-nothing is checked here.
+The library is that of `make cuda-library`, or the emulated one of `make test-native`, which runs
+the same kernels on the CPU. Structures mirror those of the families' headers in `tf_kernels`, field
+by field; nothing is checked here.
 """
 
 import ctypes

@@ -1,8 +1,17 @@
 """Guarded and poisoned results, repeats, and the error bar."""
 
+import os
+
 import torch
 
+# Under compute-sanitizer: few repeats and no large shapes.
+IS_SMALL = os.environ.get("KERASLLM_CUDA_SMALL") == "1"
 GUARD = 64  # elements on each side: 16-byte accesses keep their alignment
+
+
+def shapes(kernels, small, large):
+    """The shapes for these kernels: the large ones on a GPU only."""
+    return small + (large if kernels.device == "cuda" and not IS_SMALL else [])
 
 
 class Results:
@@ -45,7 +54,7 @@ def run(kernels, results, launch, repeats=None):
 
     Emulated, every repeat runs the threads in another order.
     """
-    repeats = repeats or (100 if kernels.device == "cuda" else 3)
+    repeats = repeats or (100 if kernels.device == "cuda" and not IS_SMALL else 3)
     first = None
     for repeat in range(repeats):
         results.poison()

@@ -2,7 +2,7 @@ import itertools
 
 import pytest
 import torch
-from checking import Results, check_error, error, run
+from checking import Results, check_error, error, run, shapes
 
 HALF = (torch.bfloat16, torch.float16)
 TYPES = [(torch.float32, torch.float32)]
@@ -49,7 +49,7 @@ def reference(data, positions, segments, to, d_outputs):
 def test_forward_and_deterministic_backward(kernels, table, output):
     forms = [(True, True), (False, False)]
     for shape, (positions, segments) in itertools.product(
-        SHAPES + (GPU_SHAPES if kernels.device == "cuda" else []), forms
+        shapes(kernels, SHAPES, GPU_SHAPES), forms
     ):
         check(kernels, *shape, table, output, positions, segments)
 

@@ -1,6 +1,6 @@
 import pytest
 import torch
-from checking import Results, check_error, run
+from checking import Results, check_error, run, shapes
 
 SHAPES = [(1, 1), (3, 59), (97, 64), (260, 136), (5, 768), (2, 1025)]
 GPU_SHAPES = [(4097, 3072), (70000, 64), (1, 100003)]
@@ -26,7 +26,7 @@ def composed(inputs, bias, kind, gated):
 @pytest.mark.parametrize("gated", [False, True])
 @pytest.mark.parametrize("kind", ["erf", "tanh", "silu", "relu"])
 def test_forward_and_backward(kernels, dtype, gated, kind):
-    for rows, dim in SHAPES + (GPU_SHAPES if kernels.device == "cuda" else []):
+    for rows, dim in shapes(kernels, SHAPES, GPU_SHAPES):
         check(kernels, dtype, gated, kind, rows, dim, with_bias=dim != 64)
 
 

@@ -1,6 +1,6 @@
 import pytest
 import torch
-from checking import Results, check_error, dropout_factors, run
+from checking import Results, check_error, dropout_factors, run, shapes
 
 SHAPES = [(1, 1), (3, 59), (97, 64), (33, 128), (5, 768), (2, 1025), (40, 8), (2, 8192), (1, 9000)]
 GPU_SHAPES = [(4097, 768), (1025, 1024), (515, 4096), (70000, 64)]
@@ -21,14 +21,10 @@ def composed(inputs, residual, gamma, beta, rms, factors, epsilon):
     return y.to(inputs.dtype), total
 
 
-def shapes(kernels):
-    return SHAPES + (GPU_SHAPES if kernels.device == "cuda" else [])
-
-
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
 @pytest.mark.parametrize("form", ["plain", "residual", "dropout", "residual and dropout", "rms"])
 def test_forward_and_backward(kernels, dtype, form):
-    for rows, dim in shapes(kernels):
+    for rows, dim in shapes(kernels, SHAPES, GPU_SHAPES):
         check(kernels, dtype, form, rows, dim)
 
 

@@ -1,8 +1,7 @@
-// Adam over many parameters at a time: kGroup of them come as arguments of one launch, each cut into
-// blocks of kBlockElements. Compiled without contraction of products and sums (CMakeLists.txt), so
-// that each element has the bits that the CPU gives.
+// Adam over many parameters at a time: kGroup of them come as arguments of one launch, each cut
+// into blocks of kBlockElements. Compiled without contraction of products and sums
+// (CMakeLists.txt), so that each element has the bits that the CPU gives.
 #include "adamw/adamw_cuda.h"
-
 #include "common/cuda.h"
 
 namespace kerasllm {
@@ -53,14 +52,11 @@ KERASLLM_DEVICE void for_each_element(const AdamwParameter& p, unsigned block, b
 
 // Whether all of a parameter's memory is aligned for vectors.
 KERASLLM_DEVICE bool is_aligned(const AdamwParameter& p) {
-  const uintptr_t all = reinterpret_cast<uintptr_t>(p.parameter) |
-                        reinterpret_cast<uintptr_t>(p.momentum) |
-                        reinterpret_cast<uintptr_t>(p.velocity) |
-                        reinterpret_cast<uintptr_t>(p.new_parameter) |
-                        reinterpret_cast<uintptr_t>(p.new_momentum) |
-                        reinterpret_cast<uintptr_t>(p.new_velocity) |
-                        reinterpret_cast<uintptr_t>(p.gradient) |
-                        reinterpret_cast<uintptr_t>(p.gradient_bfloat16);
+  const uintptr_t all =
+      reinterpret_cast<uintptr_t>(p.parameter) | reinterpret_cast<uintptr_t>(p.momentum) |
+      reinterpret_cast<uintptr_t>(p.velocity) | reinterpret_cast<uintptr_t>(p.new_parameter) |
+      reinterpret_cast<uintptr_t>(p.new_momentum) | reinterpret_cast<uintptr_t>(p.new_velocity) |
+      reinterpret_cast<uintptr_t>(p.gradient) | reinterpret_cast<uintptr_t>(p.gradient_bfloat16);
   return all % 16 == 0;
 }
 
@@ -89,8 +85,8 @@ __global__ void __launch_bounds__(kThreads) squares_kernel(Group group, double* 
   sums[blockIdx.x] = sum;
 }
 
-// factor: what gradients are multiplied by so that their norm is at most `clipnorm`; a NaN where the
-// norm is no finite number, as in Keras. One block.
+// factor: what gradients are multiplied by so that their norm is at most `clipnorm`; a NaN where
+// the norm is no finite number, as in Keras. One block.
 __global__ void __launch_bounds__(kThreads)
     factor_kernel(const double* sums, int64_t count, float clipnorm, float* factor) {
   __shared__ double shared[kThreads];

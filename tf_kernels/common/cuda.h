@@ -1,5 +1,6 @@
 // What the GPU kernels (*_cuda.cu) share: element types, memory access of up to 16 bytes, sums over
-// threads, dropout's random bits and the launch. Files that include it include no TensorFlow header.
+// threads, dropout's random bits and the launch. Files that include it include no TensorFlow
+// header.
 //
 // Compiled by nvcc, or by a C++ compiler with KERASLLM_CUDA_EMULATED: then every kernel runs on the
 // CPU, thread by thread (common/cuda_emulation.h), which is how machines without a GPU test it.
@@ -259,11 +260,11 @@ KERASLLM_DEVICE RandomWords random_words(uint32_t k0, uint32_t k1, uint64_t row,
 // Multiplies kWidth neighbours of a row from `column` on, a multiple of kWidth, by dropout's scale
 // or by zero. kWidth is 8 or a divisor of it.
 template <int kWidth>
-KERASLLM_DEVICE void drop(const Dropout& dropout, uint64_t row, int64_t column, float (&v)[kWidth]) {
+KERASLLM_DEVICE void drop(const Dropout& dropout, uint64_t row, int64_t column,
+                          float (&v)[kWidth]) {
   static_assert(8 % kWidth == 0, "the bits come for 8 columns");
-  const RandomWords bits =
-      random_words(static_cast<uint32_t>(dropout.device_seed[0]),
-                   static_cast<uint32_t>(dropout.device_seed[1]), row, column);
+  const RandomWords bits = random_words(static_cast<uint32_t>(dropout.device_seed[0]),
+                                        static_cast<uint32_t>(dropout.device_seed[1]), row, column);
   const int first = static_cast<int>(column % 8);
 #pragma unroll
   for (int i = 0; i < 8; ++i) {  // constant indices keep `bits` in registers
@@ -293,6 +294,7 @@ int launch(void (*kernel)(Args...), dim3 grid, dim3 block, size_t shared_bytes, 
   return static_cast<int>(cudaGetLastError());
 }
 inline int clear(void* memory, int64_t bytes, void* stream) {
+  if (bytes == 0) return 0;
   return static_cast<int>(
       cudaMemsetAsync(memory, 0, static_cast<size_t>(bytes), static_cast<cudaStream_t>(stream)));
 }
@@ -314,8 +316,8 @@ int for_type(CudaType type, const Body& body) {
   return body(float());
 }
 
-#define KERASLLM_RETURN_IF_ERROR(call)               \
-  do {                                               \
+#define KERASLLM_RETURN_IF_ERROR(call)                         \
+  do {                                                         \
     if (const int error_ = (call); error_ != 0) return error_; \
   } while (false)
 

@@ -1,7 +1,7 @@
 // CUDA's execution model on one CPU core, as much of it as our kernels use: each thread of a block
-// is a fiber that runs until a barrier or a warp's exchange. So tests run the kernels' own code, and
-// what is an error on a GPU (a barrier that a thread leaves out, an exchange that a lane leaves out)
-// ends the program here.
+// is a fiber that runs until a barrier or a warp's exchange. So tests run the kernels' own code,
+// and what is an error on a GPU (a barrier that a thread leaves out, an exchange that a lane leaves
+// out) ends the program here.
 //
 // Blocks, and the threads between two barriers, run in an order that set_order() shuffles: a result
 // that depends on it is a race.

@@ -1,24 +1,23 @@
 // Embeddings on the GPU. Forward, a warp takes a token. Backward, the tokens' gradient is added up
 // by atomics, or deterministically: the tokens are sorted by id, by counting those that come before
-// each, and the gradient of a row is the sum of its run, long runs in pieces. The positions' and the
-// segments' gradients are always summed in one order.
-#include "embedding/embedding_cuda.h"
-
+// each, and the gradient of a row is the sum of its run, long runs in pieces. The positions' and
+// the segments' gradients are always summed in one order.
 #include "common/cuda.h"
 #include "common/cuda_column_sums.h"
+#include "embedding/embedding_cuda.h"
 
 namespace kerasllm {
 namespace {
 
 constexpr int kLanes = 32, kBlockRows = 8;
 constexpr int kSortThreads = 256;
-constexpr int64_t kPiece = 64;             // tokens
-constexpr int64_t kMostBlocks = 1 << 20;   // of a grid; kernels go on with what is left
+constexpr int64_t kPiece = 64;            // tokens
+constexpr int64_t kMostBlocks = 1 << 20;  // of a grid; kernels go on with what is left
 constexpr float kNan = __builtin_nanf("");
 
 template <class T, class U>
-inline constexpr int kTableWidth = 16 / static_cast<int>(sizeof(T) > sizeof(U) ? sizeof(T)
-                                                                              : sizeof(U));
+inline constexpr int kTableWidth =
+    16 / static_cast<int>(sizeof(T) > sizeof(U) ? sizeof(T) : sizeof(U));
 
 KERASLLM_DEVICE bool is_row(int64_t id, int64_t rows) { return id >= 0 && id < rows; }
 
@@ -138,7 +137,8 @@ __global__ void __launch_bounds__(kLanes* kBlockRows)
   }
 }
 
-// gradient (vocabulary, dim), zeros before: the warp at whose place a run of one row begins sums it.
+// gradient (vocabulary, dim), zeros before: the warp at whose place a run of one row begins sums
+// it.
 template <class T, class U, int kWidth>
 __global__ void __launch_bounds__(kLanes* kBlockRows)
     runs_kernel(SortedTokens tokens, const U* d_outputs, T* gradient) {
@@ -240,6 +240,7 @@ template <class T, class U>
 int forward(const EmbeddingForward<T, U>& args, void* stream) {
   constexpr int kWidth = kTableWidth<T, U>;
   const EmbeddingLookup& lookup = args.lookup;
+  if (lookup.batch * lookup.time * lookup.dim == 0) return 0;
   const bool fast =
       lookup.dim % kWidth == 0 && aligned_to_16(args.token_embeddings, args.position_embeddings,
                                                 args.segment_embeddings, args.outputs);
@@ -256,8 +257,9 @@ int sorted_tokens_gradient(const EmbeddingBackward<T, U>& args, const Plan& plan
   char* const memory = static_cast<char*>(scratch);
   auto* const keys = reinterpret_cast<int32_t*>(memory);
   auto* const order = reinterpret_cast<int32_t*>(memory + plan.keys_bytes);
-  const SortedTokens sorted = {plan.tokens, lookup.vocabulary, lookup.dim, keys, order,
-                               reinterpret_cast<float*>(memory + 2 * plan.keys_bytes)};
+  const SortedTokens sorted = {plan.tokens, lookup.vocabulary,
+                               lookup.dim,  keys,
+                               order,       reinterpret_cast<float*>(memory + 2 * plan.keys_bytes)};
   const dim3 block(kLanes, kBlockRows);
   KERASLLM_RETURN_IF_ERROR(
       launch(&sort_kernel, dim3(static_cast<unsigned>(cuda_ceil_div(plan.tokens, kSortThreads))),
@@ -266,10 +268,9 @@ int sorted_tokens_gradient(const EmbeddingBackward<T, U>& args, const Plan& plan
       lookup.dim % kWidth == 0 && aligned_to_16(args.d_outputs, args.d_token_embeddings);
   const int64_t pieces = plan.tokens / kPiece;
   if (pieces > 0) {
-    KERASLLM_RETURN_IF_ERROR(
-        launch(fast ? &pieces_kernel<U, kWidth> : &pieces_kernel<U, 1>,
-               dim3(static_cast<unsigned>(cuda_ceil_div(pieces, kBlockRows))), block, 0, stream,
-               sorted, args.d_outputs));
+    KERASLLM_RETURN_IF_ERROR(launch(fast ? &pieces_kernel<U, kWidth> : &pieces_kernel<U, 1>,
+                                    dim3(static_cast<unsigned>(cuda_ceil_div(pieces, kBlockRows))),
+                                    block, 0, stream, sorted, args.d_outputs));
   }
   return launch(fast ? &runs_kernel<T, U, kWidth> : &runs_kernel<T, U, 1>,
                 dim3(static_cast<unsigned>(cuda_ceil_div(plan.tokens, kBlockRows))), block, 0,
@@ -284,13 +285,16 @@ bool sorts(int deterministic) {
 template <class T, class U>
 int backward(const EmbeddingBackward<T, U>& args, int deterministic, void* scratch, void* stream) {
   const EmbeddingLookup& lookup = args.lookup;
+  if (lookup.dim == 0) return 0;
   const Plan plan(lookup, sorts<T>(deterministic), args.d_segment_embeddings != nullptr);
   const dim3 block(kLanes, kBlockRows);
   const unsigned column_blocks = static_cast<unsigned>(cuda_ceil_div(lookup.dim, kLanes));
   KERASLLM_RETURN_IF_ERROR(clear(args.d_token_embeddings,
                                  lookup.vocabulary * lookup.dim * static_cast<int64_t>(sizeof(T)),
                                  stream));
-  if (sorts<T>(deterministic)) {
+  if (plan.tokens == 0) {
+    // Only the other tables' zeros are left to write.
+  } else if (sorts<T>(deterministic)) {
     KERASLLM_RETURN_IF_ERROR(sorted_tokens_gradient(args, plan, scratch, stream));
   } else {
     KERASLLM_RETURN_IF_ERROR(launch(&add_tokens_kernel<U>, dim3(row_blocks(plan.tokens)), block, 0,
@@ -304,10 +308,12 @@ int backward(const EmbeddingBackward<T, U>& args, int deterministic, void* scrat
   }
   if (args.d_segment_embeddings == nullptr) return 0;
   float* const partials = static_cast<float*>(scratch);
-  const dim3 grid(column_blocks, static_cast<unsigned>(plan.segment_blocks),
-                  static_cast<unsigned>(cuda_min(lookup.num_segments, 1024)));
-  KERASLLM_RETURN_IF_ERROR(
-      launch(&segments_kernel<U>, grid, block, 0, stream, lookup, args.d_outputs, partials));
+  if (plan.segment_blocks > 0) {
+    const dim3 grid(column_blocks, static_cast<unsigned>(plan.segment_blocks),
+                    static_cast<unsigned>(cuda_min(lookup.num_segments, 1024)));
+    KERASLLM_RETURN_IF_ERROR(
+        launch(&segments_kernel<U>, grid, block, 0, stream, lookup, args.d_outputs, partials));
+  }
   const int64_t columns = lookup.num_segments * lookup.dim;
   return sum_partials(partials, plan.segment_blocks, columns, columns, args.d_segment_embeddings,
                       args.d_segment_embeddings, stream);

@@ -1,8 +1,9 @@
 // The GPU's kernels of embedding.h, with pointers into the device's memory and
-// EmbeddingLookup::device_start set. 1 <= batch, time, dim.
+// EmbeddingLookup::device_start set.
 //
-// The host cannot look at ids there without waiting for the device, so the kernels do: the output of
-// a token whose id, segment or position has no row is NaN, and it takes part in no gradient.
+// The host cannot look at ids there without waiting for the device, so the kernels do: the output
+// of a token whose id, segment or position has no row is NaN, and an id without a row takes part in
+// no gradient.
 #ifndef KERASLLM_EMBEDDING_EMBEDDING_CUDA_H_
 #define KERASLLM_EMBEDDING_EMBEDDING_CUDA_H_
 

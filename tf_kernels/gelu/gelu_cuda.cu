@@ -1,10 +1,9 @@
 // Bias and activation on the GPU, element by element in registers. A thread goes down some
 // neighbouring columns, so that it reads their bias once and sums up their gradient on the way; a
 // warp's columns are 512 bytes side by side.
-#include "gelu/gelu_cuda.h"
-
 #include "common/cuda.h"
 #include "common/cuda_column_sums.h"
+#include "gelu/gelu_cuda.h"
 
 namespace kerasllm {
 namespace {
@@ -189,7 +188,7 @@ __global__ void __launch_bounds__(kLanes* kBlockRows)
 
 // The grid, which follows from the shape alone. Row blocks are few where there are many columns.
 dim3 grid_of(const GeluShape& shape, int width, int64_t block_rows) {
-  const int64_t across = cuda_ceil_div(shape.dim, kLanes * width);
+  const int64_t across = cuda_max(1, cuda_ceil_div(shape.dim, kLanes * width));
   const int64_t most = cuda_max(1, 4096 / across);
   const int64_t down = cuda_min(most, cuda_ceil_div(shape.rows, block_rows));
   return dim3(static_cast<unsigned>(across), static_cast<unsigned>(down));
@@ -217,6 +216,7 @@ int for_form(const GeluShape& shape, const Body& body) {
 template <class T>
 int forward(const GeluForward<T>& args, void* stream) {
   constexpr int kWidth = kVectorWidth<T>;
+  if (args.shape.rows == 0 || args.shape.dim == 0) return 0;
   const bool fast =
       args.shape.dim % kWidth == 0 && aligned_to_16(args.inputs, args.bias, args.outputs);
   const dim3 grid = grid_of(args.shape, fast ? kWidth : 1, kBlockRows);
@@ -241,13 +241,15 @@ int backward(const GeluBackward<T>& args, void* scratch, void* stream) {
   const bool fast = is_fast(args);
   const dim3 grid = grid_of(args.shape, fast ? kWidth : 1, kBackwardRows);
   float* const partials = args.d_bias == nullptr ? nullptr : static_cast<float*>(scratch);
-  KERASLLM_RETURN_IF_ERROR(for_form(args.shape, [&](auto act, auto gated) {
-    using Act = decltype(act);
-    constexpr bool kGated = decltype(gated)::value;
-    return launch(
-        fast ? &backward_kernel<T, Act, kGated, kWidth> : &backward_kernel<T, Act, kGated, 1>, grid,
-        dim3(kLanes, kBlockRows), 0, stream, args, partials);
-  }));
+  if (args.shape.rows > 0 && args.shape.dim > 0) {
+    KERASLLM_RETURN_IF_ERROR(for_form(args.shape, [&](auto act, auto gated) {
+      using Act = decltype(act);
+      constexpr bool kGated = decltype(gated)::value;
+      return launch(
+          fast ? &backward_kernel<T, Act, kGated, kWidth> : &backward_kernel<T, Act, kGated, 1>,
+          grid, dim3(kLanes, kBlockRows), 0, stream, args, partials);
+    }));
+  }
   if (partials == nullptr) return 0;
   const int64_t columns = gelu_columns(args.shape);
   return sum_partials(partials, grid.y, columns, columns, args.d_bias, args.d_bias, stream);
@@ -275,7 +277,8 @@ int64_t kerasllm_cuda_gelu_backward_scratch(int type, const void* args) {
     using T = decltype(t);
     const auto& a = *static_cast<const kerasllm::GeluBackward<T>*>(args);
     // Enough for either path: element by element there are more columns of blocks, so fewer rows.
-    const dim3 grid = kerasllm::grid_of(a.shape, kerasllm::kVectorWidth<T>, kerasllm::kBackwardRows);
+    const dim3 grid =
+        kerasllm::grid_of(a.shape, kerasllm::kVectorWidth<T>, kerasllm::kBackwardRows);
     bytes = int64_t{grid.y} * kerasllm::gelu_columns(a.shape) * static_cast<int64_t>(sizeof(float));
     return 0;
   });

@@ -1,5 +1,5 @@
 // The GPU's kernels of gelu.h: `args` is the struct of that element type, with pointers into the
-// device's memory. 1 <= rows, dim.
+// device's memory.
 #ifndef KERASLLM_GELU_GELU_CUDA_H_
 #define KERASLLM_GELU_GELU_CUDA_H_
 

@@ -4,10 +4,9 @@
 // the cache for each pass.
 //
 // The gains' and biases' gradients are summed in two stages, see common/cuda_column_sums.h.
-#include "layer_norm/layer_norm_cuda.h"
-
 #include "common/cuda.h"
 #include "common/cuda_column_sums.h"
+#include "layer_norm/layer_norm_cuda.h"
 
 namespace kerasllm {
 namespace {
@@ -74,7 +73,7 @@ __global__ void __launch_bounds__(kMostTeam) forward_kernel(LayerNormForward<T> 
       load((args.sum != nullptr ? args.sum : args.inputs) + offset + column, v);
     };
     float first_sum = 0.0f;
-    part.pass(false, packs, make, [&](int, int64_t, const float(&v)[kWidth]) {
+    part.pass(false, packs, make, [&](int, int64_t, const float (&v)[kWidth]) {
 #pragma unroll
       for (int k = 0; k < kWidth; ++k) first_sum += rms ? v[k] * v[k] : v[k];
     });
@@ -84,7 +83,7 @@ __global__ void __launch_bounds__(kMostTeam) forward_kernel(LayerNormForward<T> 
       // The second pass corrects the first's rounding, as on the CPU.
       mean = variance;
       float distances = 0.0f, squares = 0.0f;
-      part.pass(true, packs, reread, [&](int, int64_t, const float(&v)[kWidth]) {
+      part.pass(true, packs, reread, [&](int, int64_t, const float (&v)[kWidth]) {
 #pragma unroll
         for (int k = 0; k < kWidth; ++k) {
           const float distance = v[k] - mean;
@@ -102,7 +101,7 @@ __global__ void __launch_bounds__(kMostTeam) forward_kernel(LayerNormForward<T> 
       args.mean[row] = mean;
       args.reciprocal_deviation[row] = reciprocal_deviation;
     }
-    part.pass(true, packs, reread, [&](int, int64_t column, const float(&v)[kWidth]) {
+    part.pass(true, packs, reread, [&](int, int64_t column, const float (&v)[kWidth]) {
       float y[kWidth], other[kWidth];
 #pragma unroll
       for (int k = 0; k < kWidth; ++k) y[k] = (v[k] - mean) * reciprocal_deviation;
@@ -121,8 +120,8 @@ __global__ void __launch_bounds__(kMostTeam) forward_kernel(LayerNormForward<T> 
   }
 }
 
-// Team `team` of all teams takes `team_rows` rows from team * team_rows on. Where kPacks > 0 it also
-// sums up d_gamma and d_beta over them: partials (teams, 2, dim).
+// Team `team` of all teams takes `team_rows` rows from team * team_rows on. Where kPacks > 0 it
+// also sums up d_gamma and d_beta over them: partials (teams, 2, dim).
 template <class T, int kWidth, int kPacks>
 __global__ void __launch_bounds__(kMostTeam)
     backward_kernel(LayerNormBackward<T> args, int64_t team_rows, float* partials) {
@@ -150,13 +149,13 @@ __global__ void __launch_bounds__(kMostTeam)
       load(args.d_outputs + offset + column, v);
     };
     // d_outputs * gamma
-    const auto gained = [&](int64_t column, const float(&v)[kWidth], float(&g)[kWidth]) {
+    const auto gained = [&](int64_t column, const float (&v)[kWidth], float (&g)[kWidth]) {
       if (args.gamma != nullptr) load_floats(args.gamma + column, g);
 #pragma unroll
       for (int k = 0; k < kWidth; ++k) g[k] = args.gamma != nullptr ? g[k] * v[k] : v[k];
     };
     float sum_g = 0.0f, sum_gx = 0.0f;
-    x.pass(false, packs, read_x, [&](int p, int64_t column, const float(&xs)[kWidth]) {
+    x.pass(false, packs, read_x, [&](int p, int64_t column, const float (&xs)[kWidth]) {
       float g[kWidth];
       read_d(column, d.kept[p]);
       gained(column, d.kept[p], g);
@@ -172,7 +171,7 @@ __global__ void __launch_bounds__(kMostTeam)
     });
     const float mean_g = row_sum(sum_g, shared) * (args.shape.rms ? 0.0f : scale);
     const float mean_gx = row_sum(sum_gx, shared) * scale;
-    x.pass(true, packs, read_x, [&](int p, int64_t column, const float(&xs)[kWidth]) {
+    x.pass(true, packs, read_x, [&](int p, int64_t column, const float (&xs)[kWidth]) {
       if constexpr (kPacks == 0) read_d(column, d.kept[p]);
       float v[kWidth];
       gained(column, d.kept[p], v);
@@ -218,8 +217,8 @@ __global__ void __launch_bounds__(kThreads)
   const int64_t end = cuda_min(args.shape.rows, begin + team_rows);
   float d_gamma = 0.0f, d_beta = 0.0f;
   for (int64_t row = begin; row < end; ++row) {
-    const float x = (load_one(args.sum + row * dim + column) - args.mean[row]) *
-                    args.reciprocal_deviation[row];
+    const float x =
+        (load_one(args.sum + row * dim + column) - args.mean[row]) * args.reciprocal_deviation[row];
     const float d = load_one(args.d_outputs + row * dim + column);
     d_gamma += d * x;
     d_beta += d;
@@ -241,12 +240,13 @@ struct Plan {
     const int64_t packs = shape.dim / width, kept = kPartFloats / width;
     in_registers = shape.dim % width == 0 && packs <= kept * kMostTeam;
     team = kWarp;
-    while (team < kMostTeam && team * (in_registers ? kept : 4) < (in_registers ? packs : shape.dim))
+    while (team < kMostTeam &&
+           team * (in_registers ? kept : 4) < (in_registers ? packs : shape.dim))
       team *= 2;
     block_teams = team < kThreads ? kThreads / team : 1;
     constexpr int64_t kAllThreads = 132 * 256, kLeastRows = 16;
     const int64_t most = kAllThreads / team;
-    team_rows = cuda_max(cuda_ceil_div(shape.rows, most), cuda_min(shape.rows, kLeastRows));
+    team_rows = cuda_max(cuda_ceil_div(shape.rows, most), kLeastRows);
     teams = cuda_ceil_div(shape.rows, team_rows);
   }
   dim3 block() const {
@@ -257,6 +257,7 @@ struct Plan {
 template <class T>
 int forward(const LayerNormForward<T>& args, void* stream) {
   constexpr int kWidth = kVectorWidth<T>;
+  if (args.shape.rows == 0) return 0;
   const Plan plan(args.shape, kWidth);
   const int64_t blocks = cuda_ceil_div(args.shape.rows, plan.block_teams);
   const dim3 grid(static_cast<unsigned>(cuda_min(blocks, 1 << 30)));
@@ -272,6 +273,9 @@ int backward(const LayerNormBackward<T>& args, void* scratch, void* stream) {
   const int64_t dim = args.shape.dim;
   const Plan plan(args.shape, kWidth);
   float* const partials = static_cast<float*>(scratch);
+  if (args.shape.rows == 0 || dim == 0) {  // sums of nothing
+    return sum_partials(partials, 0, 2 * dim, dim, args.d_gamma, args.d_beta, stream);
+  }
   const bool fast = plan.in_registers && aligned_to_16(args.sum, args.d_outputs, args.d_sum,
                                                        args.d_inputs, args.d_residual, args.gamma);
   if (!fast) {
@@ -294,14 +298,14 @@ using kerasllm::CudaType;
 
 int kerasllm_cuda_layer_norm_forward(int type, const void* args, void*, void* stream) {
   return kerasllm::for_type(static_cast<CudaType>(type), [&](auto t) {
-    return kerasllm::forward(
-        *static_cast<const kerasllm::LayerNormForward<decltype(t)>*>(args), stream);
+    return kerasllm::forward(*static_cast<const kerasllm::LayerNormForward<decltype(t)>*>(args),
+                             stream);
   });
 }
 int kerasllm_cuda_layer_norm_backward(int type, const void* args, void* scratch, void* stream) {
   return kerasllm::for_type(static_cast<CudaType>(type), [&](auto t) {
-    return kerasllm::backward(
-        *static_cast<const kerasllm::LayerNormBackward<decltype(t)>*>(args), scratch, stream);
+    return kerasllm::backward(*static_cast<const kerasllm::LayerNormBackward<decltype(t)>*>(args),
+                              scratch, stream);
   });
 }
 int64_t kerasllm_cuda_layer_norm_backward_scratch(int type, const void* args) {

@@ -1,5 +1,5 @@
 // The GPU's kernels of layer_norm.h: `args` is the struct of that element type, with pointers into
-// the device's memory and Dropout::device_seed set. 1 <= rows, dim.
+// the device's memory and Dropout::device_seed set.
 #ifndef KERASLLM_LAYER_NORM_LAYER_NORM_CUDA_H_
 #define KERASLLM_LAYER_NORM_LAYER_NORM_CUDA_H_
 

@@ -1,0 +1,239 @@
+"""What is timed: each family forward and backward against PyTorch, equality checked first.
+
+PyTorch's side is its fused operation where it has one, else its operations one by one and, where
+`torch.compile` works, compiled into one.
+"""
+
+import torch
+import torch.nn.functional as F
+
+from benchmarks.cuda import timing
+
+TOLERANCES = {torch.float32: 1e-3, torch.bfloat16: 6e-2, torch.float16: 1e-2}
+
+
+class Bench:
+    """Kernels, timer and options that the families share.
+
+    Args:
+        kernels: `launchers.Launchers`.
+        timer: `timing.Timer`.
+        copy_gbytes: Measured bandwidth of a copy.
+        compiled: Whether to try `torch.compile`.
+    """
+
+    def __init__(self, kernels, timer, copy_gbytes, compiled):
+        self.kernels, self.timer = kernels, timer
+        self.copy_gbytes, self.compiled = copy_gbytes, compiled
+        self.device = kernels.device
+        self.rows = []
+
+    def normal(self, *shape, dtype=torch.float32):
+        return torch.randn(*shape, device=self.device).to(dtype)
+
+    def peers(self, function, *arguments):
+        """PyTorch's ways to call the function: as it is and compiled."""
+        result = {"torch": lambda: function(*arguments)}
+        if self.compiled:
+            try:
+                fast = torch.compile(function)
+                fast(*arguments)
+                result["torch compiled"] = lambda: fast(*arguments)
+            except Exception as error:  # no compiler, an unknown GPU: the other way is left
+                print(f"torch.compile: {type(error).__name__}: {error}"[:200])
+        return result
+
+    def add(self, work, shape, dtype, ours, results, peers, size_bytes):
+        """Checks `results()` of ours against PyTorch's, then times all."""
+        ours()
+        expected = peers["torch"]()
+        expected = expected if isinstance(expected, (tuple, list)) else (expected,)
+        for mine, theirs in zip(results, expected, strict=True):
+            scale = max(1.0, theirs.abs().max().item())
+            distance = (mine.float() - theirs.float()).abs().max().item()
+            if not distance <= TOLERANCES[dtype] * scale:
+                raise AssertionError(f"{work} {shape} {dtype}: differs by {distance}")
+        times = self.timer.interleave({"ours": ours, **peers})
+        self.rows += timing.rows(work, shape, dtype, times, size_bytes, self.copy_gbytes)
+
+
+def _gradients(outputs, leaves, d_outputs):
+    return lambda: torch.autograd.grad(outputs, leaves, d_outputs, retain_graph=True)
+
+
+def layer_norm(bench, rows, dim, dtype):
+    shape = f"{rows} x {dim}"
+    inputs, residual, d_outputs = (bench.normal(rows, dim, dtype=dtype) for _ in range(3))
+    gamma, beta = bench.normal(dim), bench.normal(dim)
+    outputs, total, d_inputs = (torch.empty_like(inputs) for _ in range(3))
+    mean, deviation = torch.empty(2, rows, device=bench.device)
+    d_gamma, d_beta = torch.empty(2, dim, device=bench.device)
+    size = rows * dim * inputs.element_size()
+    typed = gamma.to(dtype), beta.to(dtype)
+    gamma, beta = typed[0].float(), typed[1].float()
+
+    def plain(x, g, b):
+        return F.layer_norm(x, (dim,), g, b, 1e-5)
+
+    bench.add(
+        "layer_norm forward",
+        shape,
+        dtype,
+        lambda: bench.kernels.layer_norm_forward(
+            inputs, outputs, mean, deviation, gamma=gamma, beta=beta, epsilon=1e-5
+        ),
+        (outputs,),
+        bench.peers(plain, inputs, *typed),
+        2 * size,
+    )
+
+    def with_residual(x, r, g, b):
+        y = x + r
+        return F.layer_norm(y, (dim,), g, b, 1e-5), y
+
+    bench.add(
+        "residual + norm forward",
+        shape,
+        dtype,
+        lambda: bench.kernels.layer_norm_forward(
+            inputs,
+            outputs,
+            mean,
+            deviation,
+            residual=residual,
+            sum=total,
+            gamma=gamma,
+            beta=beta,
+            epsilon=1e-5,
+        ),
+        (outputs, total),
+        bench.peers(with_residual, inputs, residual, *typed),
+        4 * size,
+    )
+    leaves = [v.clone().requires_grad_() for v in (inputs, *typed)]
+    y = plain(*leaves)
+
+    def backward():
+        bench.kernels.layer_norm_backward(
+            inputs, mean, deviation, d_outputs, d_inputs, d_gamma, d_beta, gamma=gamma
+        )
+
+    bench.kernels.layer_norm_forward(inputs, outputs, mean, deviation, epsilon=1e-5)
+    peers = {"torch": _gradients(y, leaves, d_outputs)}
+    results = (d_inputs, d_gamma, d_beta)
+    bench.add("layer_norm backward", shape, dtype, backward, results, peers, 3 * size)
+
+
+def gelu(bench, rows, dim, dtype):
+    shape = f"{rows} x {dim}"
+    inputs, d_outputs = (bench.normal(rows, dim, dtype=dtype) for _ in range(2))
+    typed = bench.normal(dim).to(dtype)
+    bias = typed.float()
+    outputs, d_inputs = torch.empty_like(inputs), torch.empty_like(inputs)
+    d_bias = torch.empty_like(bias)
+    size = rows * dim * inputs.element_size()
+    for kind, approximate in (("erf", "none"), ("tanh", "tanh")):
+
+        def plain(x, b, approximate=approximate):
+            return F.gelu(x + b, approximate=approximate)
+
+        bench.add(
+            f"bias + GELU ({kind}) forward",
+            shape,
+            dtype,
+            lambda kind=kind: bench.kernels.gelu_forward(inputs, outputs, bias, kind),
+            (outputs,),
+            bench.peers(plain, inputs, typed),
+            2 * size,
+        )
+        leaves = [v.clone().requires_grad_() for v in (inputs, typed)]
+        bench.add(
+            f"bias + GELU ({kind}) backward",
+            shape,
+            dtype,
+            lambda kind=kind: bench.kernels.gelu_backward(
+                inputs, d_outputs, d_inputs, bias, d_bias, kind
+            ),
+            (d_inputs, d_bias),
+            {"torch": _gradients(plain(*leaves), leaves, d_outputs)},
+            3 * size,
+        )
+
+
+def embedding(bench, batch, time, dim, vocabulary):
+    dtype = torch.float32
+    shape = f"{batch} x {time} x {dim}"
+    token_ids = torch.randint(vocabulary, (batch, time), device=bench.device, dtype=torch.int32)
+    start = torch.zeros((), device=bench.device, dtype=torch.int32)
+    table = bench.normal(vocabulary, dim)
+    outputs, d_outputs = (bench.normal(batch, time, dim) for _ in range(2))
+    d_table = torch.empty_like(table)
+    long_ids = token_ids.long()
+    size = batch * time * dim * 4
+    bench.add(
+        "embedding forward",
+        shape,
+        dtype,
+        lambda: bench.kernels.embedding_forward(token_ids, start, table, outputs),
+        (outputs,),
+        bench.peers(F.embedding, long_ids, table),
+        2 * size,
+    )
+    leaf = table.clone().requires_grad_()
+    peers = {"torch": _gradients(F.embedding(long_ids, leaf), [leaf], d_outputs)}
+    for name, deterministic in (("atomics", False), ("deterministic", True)):
+        bench.add(
+            f"embedding backward, {name}"[:26],
+            shape,
+            dtype,
+            lambda deterministic=deterministic: bench.kernels.embedding_backward(
+                token_ids, start, d_outputs, d_table, deterministic=deterministic
+            ),
+            (d_table,),
+            peers,
+            size + 4 * table.numel(),
+        )
+
+
+def adamw(bench, count, size):
+    dtype = torch.float32
+    values = [bench.normal(size) for _ in range(count)]
+    leaves = [value.clone().requires_grad_() for value in values]
+    for leaf in leaves:
+        leaf.grad = bench.normal(size)
+    fused = bench.device == "cuda"
+    optimizer = torch.optim.AdamW(leaves, lr=1e-3, weight_decay=0.01, eps=1e-8, fused=fused)
+    momentums = [torch.zeros_like(value) for value in values]
+    velocities = [torch.zeros_like(value) for value in values]
+    gradients = [leaf.grad for leaf in leaves]
+    # The first step, as the peer takes it before it is timed.
+    rate = torch.tensor(1e-3, device=bench.device)
+    alpha = torch.tensor(1e-3 * (1 - 0.999) ** 0.5 / (1 - 0.9), device=bench.device)
+
+    def step(epsilon):
+        bench.kernels.adamw(
+            values,
+            momentums,
+            velocities,
+            gradients,
+            rate,
+            alpha,
+            epsilon=epsilon,
+            weight_decay=0.01,
+        )
+
+    def torch_step():
+        optimizer.step()
+        return leaves[0].detach()
+
+    # Their epsilon lies outside of the bias correction: sqrt(1 - beta_2) of it is ours.
+    epsilon = 1e-8 * (1 - 0.999) ** 0.5
+    step(epsilon)
+    torch_step()
+    distance = (values[0] - leaves[0].detach()).abs().max().item()
+    if not distance <= 1e-5:
+        raise AssertionError(f"adamw: differs by {distance}")
+    functions = {"ours": lambda: step(epsilon), "torch fused": torch_step}
+    times = bench.timer.interleave(functions)
+    moved = 7 * 4 * count * size
+    bench.rows += timing.rows("adamw", f"{count} x {size}", dtype, times, moved, bench.copy_gbytes)

@@ -1,0 +1,39 @@
+"""The benchmark runs on the emulated kernels, so that it runs where there is a GPU."""
+
+import pathlib
+import subprocess
+import sys
+
+import torch
+
+from benchmarks.cuda import families, timing
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+
+
+def test_every_family_is_checked_and_timed(kernels):
+    timer = timing.Timer(kernels.device, repeats=6, warmup=1)
+    bench = families.Bench(kernels, timer, copy_gbytes=1.0, compiled=False)
+    families.layer_norm(bench, 20, 64, torch.float32)
+    families.gelu(bench, 20, 64, torch.bfloat16)
+    families.embedding(bench, 2, 9, 16, 30)
+    families.adamw(bench, 3, 100)
+    text = timing.table(bench.rows)
+    for work in ("residual + norm forward", "bias + GELU (tanh) backward", "embedding", "adamw"):
+        assert work in text
+    assert all(row.p20 <= row.p50 <= row.p80 for row in bench.rows)
+
+
+def test_without_a_gpu_it_says_so_and_imports_no_tensorflow():
+    code = (
+        "import sys, runpy; sys.argv = ['benchmarks', 'cuda', '--quick']\n"
+        "import torch; torch.cuda.is_available = lambda: False\n"
+        "try: runpy.run_module('benchmarks', run_name='__main__')\n"
+        "except SystemExit as end: print(end)\n"
+        "print(sorted({'tensorflow', 'keras', 'kerasllm'} & set(sys.modules)))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=300
+    )
+    assert "there is no GPU here" in done.stdout, done.stderr
+    assert done.stdout.strip().endswith("[]")
