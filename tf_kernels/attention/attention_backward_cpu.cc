@@ -46,6 +46,11 @@ struct Sizes {
     keys = round_up(ceil_div(s.key_length, max_of<int64_t>(1, chunks)), kTile);
     chunks = ceil_div(s.key_length, max_of<int64_t>(1, keys));
   }
+  int64_t pieces() const { return shape.batch * shape.num_key_value_heads * chunks; }
+  // Whether rows packed as a left operand lie as they would in a panel.
+  bool rows_are_panels(int64_t dim) const {
+    return kUnit<Op> == 1 && dim <= kPanel && padded_depth<Op>(dim) == kPanel;
+  }
 };
 
 template <class T>
@@ -67,30 +72,47 @@ class Worker {
     for (int i = 0; i < Layout::kOperands; ++i) {
       *operands[i] = static_cast<Op*>(scratch_.take(layout.operands[i]));
     }
+    if (sizes.rows_are_panels(sizes.shape.head_dim)) query_panels_ = query_;
+    if (sizes.rows_are_panels(sizes.shape.value_dim)) d_out_panels_ = d_out_;
     begin_ = static_cast<int32_t*>(scratch_.take(sizes.rows * sizeof(int32_t)));
     end_ = static_cast<int32_t*>(scratch_.take(sizes.rows * sizeof(int32_t)));
   }
 
-  void run(int64_t piece) {
+  // `next`: the piece after this one, or none of them.
+  void run(int64_t piece, int64_t next) {
     const AttentionShape& s = sizes_.shape;
     const int64_t index = piece / sizes_.chunks, chunk = piece % sizes_.chunks;
     const int64_t batch = index / s.num_key_value_heads, key_head = index % s.num_key_value_heads;
     const int64_t first_key = chunk * sizes_.keys;
     const int64_t num_keys = min_of(sizes_.keys, s.key_length - first_key);
+    const int64_t end_key = first_key + num_keys;
     const HeadRows<T> keys(args_.key, s.key_length, s.num_key_value_heads, s.head_dim, batch,
                            key_head);
     const HeadRows<T> values(args_.value, s.key_length, s.num_key_value_heads, s.value_dim, batch,
                              key_head);
     clear(d_key_, sizes_.keys * sizes_.columns);
     clear(d_value_, sizes_.keys * sizes_.value_columns);
-    for (int64_t head = key_head * sizes_.group; head < (key_head + 1) * sizes_.group; ++head) {
+    const int64_t end_head = (key_head + 1) * sizes_.group;
+    for (int64_t head = key_head * sizes_.group; head < end_head; ++head) {
       const Head rules(s, args_.options, batch, head);
       rules.ranges(0, s.query_length, begin_, end_);
       read_head(batch, head);
       const BlockRange range = block_range(begin_, end_, s.query_length);
-      for (int64_t tile = first_key; tile < first_key + num_keys; tile += kTile) {
+      for (int64_t tile = first_key; tile < end_key; tile += kTile) {
         if (tile >= range.end || tile + kTile <= range.begin) continue;
         pack_tile(keys, values, tile, max_of(range.begin, tile), min_of(range.end, tile + kTile));
+        ahead_.clear();
+        const int64_t after = tile + kTile, end = min_of(end_key, range.end);
+        if (after < end) {
+          ahead_.add(keys, after, min_of(kTile, end - after));
+          ahead_.add(values, after, min_of(kTile, end - after));
+        } else if (head + 1 < end_head) {
+          add_head(batch, head + 1);
+        } else if (next < sizes_.pieces()) {
+          const int64_t next_index = next / sizes_.chunks;
+          add_head(next_index / s.num_key_value_heads,
+                   next_index % s.num_key_value_heads * sizes_.group);
+        }
         for (int64_t row = 0; row < s.query_length; row += kRows) {
           const int64_t rows = min_of(kRows, s.query_length - row);
           const BlockRange seen = block_range(begin_ + row, end_ + row, rows);
@@ -135,21 +157,31 @@ class Worker {
 
   static void clear(float* to, int64_t size) { __builtin_memset(to, 0, size * sizeof(float)); }
 
+  HeadRows<T> query_rows(const T* tensor, int64_t dim, int64_t batch, int64_t head) const {
+    return {tensor, sizes_.shape.query_length, sizes_.shape.num_heads, dim, batch, head};
+  }
+  void add_head(int64_t batch, int64_t head) {
+    const AttentionShape& s = sizes_.shape;
+    ahead_.add(query_rows(args_.query, s.head_dim, batch, head), 0, s.query_length);
+    ahead_.add(query_rows(args_.d_outputs, s.value_dim, batch, head), 0, s.query_length);
+    ahead_.add(query_rows(args_.outputs, s.value_dim, batch, head), 0, s.query_length);
+  }
+
   // Packs the queries and the gradients of the outputs of a head, and sums up what the softmax's
   // gradient subtracts.
   void read_head(int64_t batch, int64_t head) {
     const AttentionShape& s = sizes_.shape;
     const int64_t length = s.query_length;
-    const HeadRows<T> query(args_.query, length, s.num_heads, s.head_dim, batch, head);
-    const HeadRows<T> d_out(args_.d_outputs, length, s.num_heads, s.value_dim, batch, head);
-    const HeadRows<T> out(args_.outputs, length, s.num_heads, s.value_dim, batch, head);
+    const HeadRows<T> query = query_rows(args_.query, s.head_dim, batch, head);
+    const HeadRows<T> d_out = query_rows(args_.d_outputs, s.value_dim, batch, head);
+    const HeadRows<T> out = query_rows(args_.outputs, s.value_dim, batch, head);
     pack_rows(query, 0, length, sizes_.depth, query_);
     pack_rows(d_out, 0, length, sizes_.value_depth, d_out_);
-    for (int64_t p = 0; p < sizes_.panels; ++p) {
+    for (int64_t p = 0; p < sizes_.panels && query_panels_ != query_; ++p) {
       pack_panel(query, 0, length, p * kPanel, sizes_.rows,
                  query_panels_ + p * sizes_.rows * kPanel);
     }
-    for (int64_t p = 0; p < sizes_.value_panels; ++p) {
+    for (int64_t p = 0; p < sizes_.value_panels && d_out_panels_ != d_out_; ++p) {
       pack_panel(d_out, 0, length, p * kPanel, sizes_.rows,
                  d_out_panels_ + p * sizes_.rows * kPanel);
     }
@@ -186,15 +218,24 @@ class Worker {
     constexpr int64_t kMultiple = kLanes > kDepthMultiple<Op> ? kLanes : kDepthMultiple<Op>;
     const int64_t from = (max_of(seen.begin, tile) - tile) / kPanel * kPanel;
     const int64_t to = round_up(min_of(seen.end, tile + kTile) - tile, kMultiple);
-    const bool finish =
-        rules.always_finish() || seen.all_begin > tile + from || seen.all_end < tile + to;
+    // What comes next is there when this tile has met all queries.
+    const int64_t rows_ahead =
+        ceil_div(max_of(kTile, sizes_.rows), sizes_.rows / kRows * (kTile / kPanel));
+    const bool hide =
+        !rules.always_finish() && (seen.all_begin > tile + from || seen.all_end < tile + to);
     for (int64_t c = from; c < to; c += kPanel) {
       panel_product(query_ + row * sizes_.depth, sizes_.depth, rows, sizes_.depth,
                     keys_turned_ + c * sizes_.depth, scores_ + c, kTile, false);
       panel_product(d_out_ + row * sizes_.value_depth, sizes_.value_depth, rows, sizes_.value_depth,
                     values_turned_ + c * sizes_.value_depth, gradients_ + c, kTile, false);
+      ahead_.fetch(rows_ahead);
     }
-    for (int64_t r = 0; r < rows; ++r) differentiate_row(rules, finish, tile, row, r, from, to);
+    for (int64_t r = 0; r < rows; ++r) {
+      if (hide) {
+        rules.hide(tile, from, to, begin_[row + r], end_[row + r], scores_ + r * kTile);
+      }
+      differentiate_row(rules, tile, row, r, from, to);
+    }
 
     const Op* const d_scores = reinterpret_cast<const Op*>(gradients_);
     for (int64_t p = 0; p < sizes_.panels; ++p) {
@@ -210,8 +251,8 @@ class Worker {
 
   // The probabilities of row `r`, after dropout, take the place of its scores, and the gradients of
   // its scores that of the gradients of its probabilities.
-  void differentiate_row(const Head& rules, bool finish, int64_t tile, int64_t row, int64_t r,
-                         int64_t from, int64_t to) {
+  void differentiate_row(const Head& rules, int64_t tile, int64_t row, int64_t r, int64_t from,
+                         int64_t to) {
     float* const scores = scores_ + r * kTile;
     float* const gradients = gradients_ + r * kTile;
     Op* const probabilities = reinterpret_cast<Op*>(scores);
@@ -219,6 +260,7 @@ class Worker {
     const int64_t query = row + r;
     const Vec lse = broadcast(lse_[query]), delta = broadcast(deltas_[query]);
     float scale = args_.options.scale;
+    const bool finish = rules.always_finish();
     if (finish) {
       rules.finish_row(query, tile, from, to, begin_[query], end_[query], scores, slopes_);
       scale = 1.0f;
@@ -226,7 +268,7 @@ class Worker {
     const bool capped = finish && args_.options.soft_cap > 0.0f;
     if (!rules.drops() && !capped) {
       for (int64_t c = from; c < to; c += kLanes) {
-        const Vec p = exp_vec(load(scores + c) * scale - lse);
+        const Vec p = softmax_exp_vec(load(scores + c) * scale - lse);
         const Vec d = p * (load(gradients + c) - delta);
         store(probabilities + c, p);
         store(d_scores + c, d);
@@ -235,7 +277,7 @@ class Worker {
     }
     if (rules.drops()) rules.make_dropout_factors(query, tile, from, to, factors_);
     for (int64_t c = from; c < to; c += kLanes) {
-      const Vec p = exp_vec(load(scores + c) * scale - lse);
+      const Vec p = softmax_exp_vec(load(scores + c) * scale - lse);
       const Vec factor = rules.drops() ? load(factors_ + c) : broadcast(1.0f);
       Vec d = p * (load(gradients + c) * factor - delta);
       if (capped) d *= load(slopes_ + c);
@@ -318,6 +360,7 @@ class Worker {
   Op *keys_turned_, *values_turned_;  // panels of kPanel keys, (depth, kPanel) each
   Op* left_;               // bfloat16 probabilities or their gradients, by pairs of queries
   int32_t *begin_, *end_;  // (rows)
+  Ahead ahead_;
 };
 
 template <class T>
@@ -344,7 +387,7 @@ void backward(const AttentionBackward<T>& args, Parallel& parallel) {
   const Sizes<T> sizes(s);
   const int64_t query_size = s.batch * s.query_length * s.num_heads * s.head_dim;
   if (s.key_length == 0) __builtin_memset(args.d_query, 0, query_size * sizeof(T));
-  const int64_t pieces = s.batch * s.num_key_value_heads * sizes.chunks;
+  const int64_t pieces = sizes.pieces();
   if (pieces == 0) return;
   const int64_t partial_size = sizes.chunks > 1 ? sizes.chunks * query_size : 0;
   Scratch partial_memory(partial_size * sizeof(float));
@@ -355,12 +398,14 @@ void backward(const AttentionBackward<T>& args, Parallel& parallel) {
       s.batch * s.num_heads * s.query_length * s.key_length * (s.head_dim + s.value_dim);
   const int64_t workers =
       min_of(min_of<int64_t>(parallel.num_threads(), pieces), 1 + work / kThreadWork);
-  int64_t next = 0;
+  int64_t untaken = 0;
+  const auto take = [&] { return __atomic_fetch_add(&untaken, 1, __ATOMIC_RELAXED); };
   parallel.for_each(workers, [&](int64_t) {
     const TilesInUse tiles;
     Worker<T> worker(args, sizes, partial);
-    for (int64_t piece; (piece = __atomic_fetch_add(&next, 1, __ATOMIC_RELAXED)) < pieces;) {
-      worker.run(piece);
+    for (int64_t piece = take(), next; piece < pieces; piece = next) {
+      next = take();
+      worker.run(piece, next);
     }
   });
   if (partial != nullptr) add_partial(args, partial, sizes.chunks, parallel);

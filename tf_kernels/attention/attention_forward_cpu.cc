@@ -34,6 +34,28 @@ struct Sizes {
     block = ceil_div(groups, blocks) * kRows;
     blocks = ceil_div(s.query_length, block);
   }
+  int64_t pieces() const { return shape.batch * shape.num_heads * blocks; }
+  // Rows to bring into the cache beside each product with a panel of keys, so that what the next
+  // tile needs is there when its time comes.
+  int64_t rows_ahead() const {
+    return ceil_div(max_of(block, kTile), block / kRows * (kTile / kPanel));
+  }
+};
+
+// Where a piece of work lies.
+struct Place {
+  int64_t batch, head, key_head, first, count;  // queries [first, first + count)
+
+  template <class T>
+  Place(const Sizes<T>& sizes, int64_t piece) {
+    const AttentionShape& s = sizes.shape;
+    const int64_t index = piece / sizes.blocks;
+    batch = index / s.num_heads;
+    head = index % s.num_heads;
+    key_head = head / (s.num_heads / s.num_key_value_heads);
+    first = piece % sizes.blocks * sizes.block;
+    count = min_of(sizes.block, s.query_length - first);
+  }
 };
 
 // What one thread needs; used for one piece of work after the other.
@@ -57,32 +79,40 @@ class Worker {
     end_ = static_cast<int32_t*>(scratch_.take(layout.rows));
   }
 
-  void run(int64_t piece) {
+  // `next`: the piece after this one, or none of them.
+  void run(int64_t piece, int64_t next) {
     const AttentionShape& s = sizes_.shape;
-    const int64_t index = piece / sizes_.blocks;  // (batch, head)
-    const int64_t batch = index / s.num_heads, head = index % s.num_heads;
-    const int64_t key_head = head / (s.num_heads / s.num_key_value_heads);
-    first_ = piece % sizes_.blocks * sizes_.block;
-    count_ = min_of(sizes_.block, s.query_length - first_);
-    const Head rules(s, args_.options, batch, head);
+    const Place place(sizes_, piece);
+    first_ = place.first;
+    count_ = place.count;
+    const Head rules(s, args_.options, place.batch, place.head);
     rules.ranges(first_, count_, begin_, end_);
-    const HeadRows<T> queries(args_.query, s.query_length, s.num_heads, s.head_dim, batch, head);
-    const HeadRows<T> keys(args_.key, s.key_length, s.num_key_value_heads, s.head_dim, batch,
-                           key_head);
-    const HeadRows<T> values(args_.value, s.key_length, s.num_key_value_heads, s.value_dim, batch,
-                             key_head);
-    pack_rows(queries, first_, count_, sizes_.depth, query_);
+    const HeadRows<T> keys = keys_of(place), values = values_of(place);
+    pack_rows(queries_of(place), first_, count_, sizes_.depth, query_);
     for (int64_t r = 0; r < round_up(count_, kRows); ++r) tops_[r] = -kInfinity;
     const BlockRange range = block_range(begin_, end_, count_);
     for (int64_t tile = range.begin / kTile * kTile; tile < range.end; tile += kTile) {
       pack_tile(keys, values, tile, max_of(range.begin, tile), min_of(range.end, tile + kTile));
+      ahead_.clear();
+      if (tile + kTile < range.end) {
+        add_tile(keys, values, tile + kTile, min_of(range.end, tile + 2 * kTile));
+      } else {
+        ahead_.add(HeadRows<T>(args_.outputs, s.query_length, s.num_heads, s.value_dim, place.batch,
+                               place.head),
+                   first_, count_);
+        if (next < sizes_.pieces()) {
+          const Place after(sizes_, next);
+          ahead_.add(queries_of(after), after.first, after.count);
+          add_tile(keys_of(after), values_of(after), 0, min_of(kTile, s.key_length));
+        }
+      }
       for (int64_t row = 0; row < count_; row += kRows) {
         const int64_t rows = min_of(kRows, count_ - row);
         const BlockRange seen = block_range(begin_ + row, end_ + row, rows);
         if (seen.begin < tile + kTile && seen.end > tile) attend(rules, tile, row, rows, seen);
       }
     }
-    write(batch, head);
+    write(place.batch, place.head);
   }
 
  private:
@@ -105,6 +135,23 @@ class Worker {
     }
   };
 
+  HeadRows<T> queries_of(const Place& at) const {
+    const AttentionShape& s = sizes_.shape;
+    return {args_.query, s.query_length, s.num_heads, s.head_dim, at.batch, at.head};
+  }
+  HeadRows<T> keys_of(const Place& at) const {
+    const AttentionShape& s = sizes_.shape;
+    return {args_.key, s.key_length, s.num_key_value_heads, s.head_dim, at.batch, at.key_head};
+  }
+  HeadRows<T> values_of(const Place& at) const {
+    const AttentionShape& s = sizes_.shape;
+    return {args_.value, s.key_length, s.num_key_value_heads, s.value_dim, at.batch, at.key_head};
+  }
+  void add_tile(const HeadRows<T>& keys, const HeadRows<T>& values, int64_t begin, int64_t end) {
+    ahead_.add(keys, begin, end - begin);
+    ahead_.add(values, begin, end - begin);
+  }
+
   // The keys and values of [begin, end) within a tile, by panels of kPanel keys.
   void pack_tile(const HeadRows<T>& keys, const HeadRows<T>& values, int64_t tile, int64_t begin,
                  int64_t end) {
@@ -123,13 +170,14 @@ class Worker {
     constexpr int64_t kMultiple = kLanes > kDepthMultiple<Op> ? kLanes : kDepthMultiple<Op>;
     const int64_t from = (max_of(seen.begin, tile) - tile) / kPanel * kPanel;
     const int64_t to = round_up(min_of(seen.end, tile + kTile) - tile, kMultiple);
-    const bool finish =
-        rules.always_finish() || seen.all_begin > tile + from || seen.all_end < tile + to;
+    const bool finish = rules.always_finish();
+    const bool hide = !finish && (seen.all_begin > tile + from || seen.all_end < tile + to);
     const float scale = finish ? 1.0f : args_.options.scale;
     const bool fresh = tile <= seen.begin;  // the first tile of these rows
     for (int64_t c = from; c < to; c += kPanel) {
       panel_product(query_ + row * sizes_.depth, sizes_.depth, rows, sizes_.depth,
                     keys_ + c * sizes_.depth, scores_ + c, kTile, false);
+      ahead_.fetch(sizes_.rows_ahead());
     }
 
     alignas(64) float new_tops[kRows], corrections[kRows];
@@ -140,6 +188,7 @@ class Worker {
         rules.finish_row(first_ + row + r, tile, from, to, begin_[row + r], end_[row + r], s,
                          nullptr);
       }
+      if (hide) rules.hide(tile, from, to, begin_[row + r], end_[row + r], s);
       Vec top = load(s + from);
       for (int64_t c = from + kLanes; c < to; c += kLanes) top = max_vec(load(s + c), top);
       new_tops[r] = max_across(top);
@@ -161,13 +210,13 @@ class Worker {
       if (rules.drops()) {
         rules.make_dropout_factors(first_ + row + r, tile, from, to, factors_);
         for (int64_t c = from; c < to; c += kLanes) {
-          const Vec p = exp_vec(load(s + c) * scale - reference);
+          const Vec p = softmax_exp_vec(load(s + c) * scale - reference);
           sum += p;
           store(probabilities + c, p * load(factors_ + c));
         }
       } else {
         for (int64_t c = from; c < to; c += kLanes) {
-          const Vec p = exp_vec(load(s + c) * scale - reference);
+          const Vec p = softmax_exp_vec(load(s + c) * scale - reference);
           sum += p;
           store(probabilities + c, p);
         }
@@ -221,6 +270,7 @@ class Worker {
   float* tops_;                  // (block): the largest score so far
   int32_t *begin_, *end_;        // (block): the keys that a query sees
   int64_t first_ = 0, count_ = 0;
+  Ahead ahead_;
 };
 
 template <class T>
@@ -228,19 +278,21 @@ void forward(const AttentionForward<T>& args, Parallel& parallel) {
   const AttentionShape& s = args.shape;
   if (s.batch * s.num_heads * s.query_length == 0) return;
   const Sizes<T> sizes(s, parallel.num_threads());
-  const int64_t pieces = s.batch * s.num_heads * sizes.blocks;
+  const int64_t pieces = sizes.pieces();
   // Work that is done before other threads have woken up stays on this one.
   constexpr int64_t kThreadWork = 1 << 20;
   const int64_t work =
       s.batch * s.num_heads * s.query_length * s.key_length * (s.head_dim + s.value_dim);
   const int64_t workers =
       min_of(min_of<int64_t>(parallel.num_threads(), pieces), 1 + work / kThreadWork);
-  int64_t next = 0;
+  int64_t untaken = 0;
+  const auto take = [&] { return __atomic_fetch_add(&untaken, 1, __ATOMIC_RELAXED); };
   parallel.for_each(workers, [&](int64_t) {
     const TilesInUse tiles;
     Worker<T> worker(args, sizes);
-    for (int64_t piece; (piece = __atomic_fetch_add(&next, 1, __ATOMIC_RELAXED)) < pieces;) {
-      worker.run(piece);
+    for (int64_t piece = take(), next; piece < pieces; piece = next) {
+      next = take();
+      worker.run(piece, next);
     }
   });
 }

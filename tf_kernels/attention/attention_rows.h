@@ -84,7 +84,7 @@ class Head {
 
   // Whether finish_row() has work to do where a query sees every key.
   bool always_finish() const {
-    return mask_type_ != MaskType::kNone || options_.soft_cap > 0.0f || options_.scale < 0.0f;
+    return mask_type_ != MaskType::kNone || options_.soft_cap > 0.0f || !(options_.scale > 0.0f);
   }
 
   // Turns products with the keys tile + [from, to), whole vectors at scores + [from, to), into
@@ -107,6 +107,21 @@ class Head {
           (keys >= static_cast<int32_t>(begin)) & (keys < static_cast<int32_t>(end));
       store(scores + c, seen ? x : broadcast(-kInfinity));
     }
+  }
+
+  // Makes products outside of [begin, end) minus infinity, where there is nothing else to finish.
+  static void hide(int64_t tile, int64_t from, int64_t to, int64_t begin, int64_t end,
+                   float* scores) {
+    const auto hide_vec = [=](int64_t c) {
+      const IntVec keys = lane_numbers() + static_cast<int32_t>(tile + c);
+      const IntVec seen =
+          (keys >= static_cast<int32_t>(begin)) & (keys < static_cast<int32_t>(end));
+      store(scores + c, seen ? load(scores + c) : broadcast(-kInfinity));
+    };
+    int64_t c = from;
+    for (; c < to && tile + c < begin; c += kLanes) hide_vec(c);
+    c = max_of(c, min_of(to, max_of(tile, end) - tile) / kLanes * kLanes);
+    for (; c < to; c += kLanes) hide_vec(c);
   }
 
   bool drops() const { return options_.dropout.threshold > 0; }

@@ -151,26 +151,34 @@ inline Vec square_root(Vec v) {
 #endif
 }
 
+// Lane i gets what lane i + width holds, the last ones what the first do.
+template <int width>
+inline __attribute__((always_inline)) Vec turned(Vec v) {
+  IntVec from = {};
+  for (int lane = 0; lane < kLanes; ++lane) from[lane] = (lane + width) % kLanes;
+  return __builtin_shuffle(v, from);
+}
+
 // Over the lanes, in halves: the sum of lane i and lane i + kLanes / 2 first.
-inline float sum_of_lanes(Vec v) {
-  float lanes[kLanes];
-  store(lanes, v);
-  for (int width = kLanes / 2; width > 0; width /= 2) {
-    for (int i = 0; i < width; ++i) lanes[i] += lanes[i + width];
+template <int width = kLanes / 2>
+inline __attribute__((always_inline)) float sum_of_lanes(Vec v) {
+  v += turned<width>(v);
+  if constexpr (width > 1) {
+    return sum_of_lanes<width / 2>(v);
+  } else {
+    return v[0];
   }
-  return lanes[0];
 }
 // A NaN in any lane gives a NaN.
-inline float max_of_lanes(Vec v) {
-  float lanes[kLanes];
-  store(lanes, v);
-  for (int width = kLanes / 2; width > 0; width /= 2) {
-    for (int i = 0; i < width; ++i) {
-      const float a = lanes[i], b = lanes[i + width];
-      lanes[i] = (a > b || a != a) ? a : b;
-    }
+template <int width = kLanes / 2>
+inline __attribute__((always_inline)) float max_of_lanes(Vec v) {
+  const Vec other = turned<width>(v);
+  v = (v > other || v != v) ? v : other;
+  if constexpr (width > 1) {
+    return max_of_lanes<width / 2>(v);
+  } else {
+    return v[0];
   }
-  return lanes[0];
 }
 
 template <class T>
