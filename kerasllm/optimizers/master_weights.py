@@ -127,7 +127,6 @@ class MasterWeights:
         return super()._use_weight_decay(self.owner(variable))
 
     def _update_model_variables_moving_average(self, trainable_variables):
-        self.refresh_masters(trainable_variables)
         super()._update_model_variables_moving_average(self._or_masters(trainable_variables))
 
     def _overwrite_model_variables_with_average_value(self, trainable_variables):
