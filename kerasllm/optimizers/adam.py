@@ -65,11 +65,13 @@ class FusedStep(MasterWeights):
                 grad if own is variable else as_float32(grad)
                 for grad, own, variable in zip(grads, stepped, trainable_variables, strict=True)
             ]
+        if has_masters and (not self._fuses or self.use_ema):
+            # Before the step: behind it, variables that are not rounded yet look assigned.
+            self.refresh_masters(self._trainable_variables)
         try:
             if self._fuses or not has_masters:
                 super()._backend_apply_gradients(grads, trainable_variables)
             else:
-                self.refresh_masters(trainable_variables)
                 super()._backend_apply_gradients(grads, stepped)
                 self.round_masters(trainable_variables)
         finally:

@@ -90,9 +90,9 @@ class MasterWeights:
         return self.master_weights and keras.backend.standardize_dtype(variable.dtype) == "bfloat16"
 
     def _make_master(self, variable):
-        return self.add_variable_from_reference(
-            variable, "master", lambda shape, dtype=None: ops.cast(variable.value, dtype)
-        )
+        # Zeros, which are not what the variable is, so that the first step takes its value. To read
+        # it here would keep XLA from compiling a step that makes the optimizer's variables.
+        return self.add_variable_from_reference(variable, "master")
 
     def _with_masters(self, variables):
         pairs = zip(variables, self.masters_of(variables), strict=True)
@@ -127,7 +127,6 @@ class MasterWeights:
         return super()._use_weight_decay(self.owner(variable))
 
     def _update_model_variables_moving_average(self, trainable_variables):
-        self.refresh_masters(trainable_variables)
         super()._update_model_variables_moving_average(self._or_masters(trainable_variables))
 
     def _overwrite_model_variables_with_average_value(self, trainable_variables):
