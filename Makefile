@@ -67,7 +67,7 @@ demo: $(VENV)/.installed
 	$(BIN)/python recipes/chinese_text_classification.py --output-dir runs/demo --resume
 
 test: lint test-native
-	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile
+	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
 
 test-slow: $(VENV)/.installed
 	$(BIN)/python -m pytest -m slow

@@ -10,6 +10,9 @@ import numpy as np
 import torch
 import transformers
 
+# Models this small gain nothing from threads, which wait for each other on a busy processor.
+torch.set_num_threads(1)
+
 VOCABULARY_SIZE, NUM_CLASSES, MAX_LENGTH = 40, 3, 24
 TOKENS = [
     "[PAD]",

@@ -1,5 +1,6 @@
 """Finding and refusing the native library, and every instruction set by its variable."""
 
+import functools
 import json
 import os
 import shutil
@@ -38,6 +39,10 @@ def without_library(statements, files):
     )
 
 
+SAY = """
+import kerasllm
+print("imported", kerasllm.native.info()["found"], kerasllm.native.info()["problem"])
+"""
 TRAIN = """
 import keras, numpy as np, kerasllm
 model = kerasllm.models.EmbeddingLSTMClassifier(20, 2, embedding_dim=4, units=4)
@@ -86,7 +91,7 @@ def test_a_library_for_another_tensorflow_is_refused_before_it_is_opened(tmp_pat
         loader.LIBRARY: str(tmp_path / "lib.so"),
         loader.BUILD_INFO: str(tmp_path / "info.json"),
     }
-    code, output, errors = run(without_library(TRAIN, files))
+    code, output, errors = run(without_library(SAY, files))
     assert code == 0, errors
     assert "built against TensorFlow 2.3.1 and cannot be loaded into" in output
     assert "install kerasllm again" in errors
@@ -101,7 +106,7 @@ def test_a_damaged_library_is_a_sentence(tmp_path):
         loader.LIBRARY: str(tmp_path / "lib.so"),
         loader.BUILD_INFO: str(tmp_path / "info.json"),
     }
-    code, output, errors = run(without_library(TRAIN, files))
+    code, output, errors = run(without_library(SAY, files))
     assert code == 0, errors
     assert "the native library does not load" in output
 
@@ -135,56 +140,69 @@ def test_another_value_of_the_switch_is_refused():
     assert code != 0 and "takes 0 (off) or 1 (required)" in errors
 
 
-LSTM_SUM = """
-import numpy as np, tensorflow as tf, kerasllm
-random = np.random.default_rng(0)
-x = tf.constant(random.normal(size=(7, 9, 20)), tf.float32)
-layer = kerasllm.layers.LSTM(33, dtype="{dtype}", return_sequences=True)
-layer.build(x.shape)
-layer.set_weights([random.normal(0, 0.3, w.shape) for w in layer.get_weights()])
-with tf.GradientTape() as tape:
-    loss = tf.reduce_sum(tf.cast(layer(x, training=True), "float32") ** 2)
-values = [loss] + [tf.reduce_sum(tf.abs(g)) for g in tape.gradient(loss, layer.trainable_variables)]
+LSTM_SUMS = """
+import os
+import numpy as np, tensorflow as tf
+if "THREADS" in os.environ:
+    tf.config.threading.set_intra_op_parallelism_threads(int(os.environ["THREADS"]))
+import kerasllm
 print(kerasllm.native.info()["instruction_set"])
-print(*(float(v) for v in values))
+for dtype in ("float32", "mixed_bfloat16"):
+    random = np.random.default_rng(0)
+    x = tf.constant(random.normal(size=(7, 9, 20)), tf.float32)
+    layer = kerasllm.layers.LSTM(33, dtype=dtype, return_sequences=True)
+    layer.build(x.shape)
+    layer.set_weights([random.normal(0, 0.3, w.shape) for w in layer.get_weights()])
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_sum(tf.cast(layer(x, training=True), "float32") ** 2)
+    gradients = tape.gradient(loss, layer.trainable_variables)
+    print(float(loss), *(float(tf.reduce_sum(tf.abs(g))) for g in gradients))
 """
 
 
+@pytest.fixture(scope="module")
+def lstm_sums():
+    """A function of environment variables: `(instruction set, sums of each dtype, errors)`."""
+
+    @functools.cache
+    def sums(**environment):
+        code, output, errors = run(LSTM_SUMS, **environment)
+        assert code == 0, errors
+        used, *values = output.strip().splitlines()[-3:]
+        return used, tuple(values), errors
+
+    return sums
+
+
 @needs_native
-@pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16"])
-def test_every_instruction_set_gives_the_same_numbers(dtype):
+def test_every_instruction_set_gives_the_same_numbers(lstm_sums):
     results = {}
     for name in native.info()["instruction_sets_here"]:
-        code, output, errors = run(LSTM_SUM.format(dtype=dtype), KERASLLM_ISA=name)
-        assert code == 0, errors
-        used, values = output.strip().splitlines()[-2:]
+        used, values, _ = lstm_sums(KERASLLM_ISA=name)
         assert used == name
-        results[name] = np.array(values.split(), float)
-    tolerance = 1e-5 if dtype == "float32" else 1e-2
+        results[name] = [np.array(line.split(), float) for line in values]
     for name, values in results.items():
-        np.testing.assert_allclose(values, results["generic"], rtol=tolerance, err_msg=name)
+        for mine, generic, tolerance in zip(values, results["generic"], (1e-5, 1e-2), strict=True):
+            np.testing.assert_allclose(mine, generic, rtol=tolerance, err_msg=name)
 
 
 @needs_native
-def test_an_instruction_set_that_is_not_there_is_said_and_the_best_is_used():
-    code, output, errors = run(LSTM_SUM.format(dtype="float32"), KERASLLM_ISA="sse9")
-    assert code == 0
-    assert output.splitlines()[-2] == native.info()["instruction_sets_here"][-1]
+def test_an_instruction_set_that_is_not_there_is_said_and_the_best_is_used(lstm_sums):
+    used, _, errors = lstm_sums(KERASLLM_ISA="sse9", THREADS="4")
+    assert used == native.info()["instruction_sets_here"][-1]
     assert 'KERASLLM_ISA is "sse9"' in errors
 
 
 @needs_native
-def test_threads_do_not_change_a_bit():
-    outputs = set()
-    for threads in ("1", "2", "4"):
-        limit = (
-            "import tensorflow as tf\n"
-            f"tf.config.threading.set_intra_op_parallelism_threads({threads})\n"
-        )
-        code, output, errors = run(limit + LSTM_SUM.format(dtype="float32"))
-        assert code == 0, errors
-        outputs.add(output.splitlines()[-1])
-    assert len(outputs) == 1
+def test_threads_do_not_change_a_bit(lstm_sums):
+    best = native.info()["instruction_sets_here"][-1]
+    found = [
+        lstm_sums(KERASLLM_ISA=best),  # as many as there are cores
+        lstm_sums(KERASLLM_ISA=best, THREADS="1"),
+        lstm_sums(KERASLLM_ISA="sse9", THREADS="4"),
+    ]
+    assert {used for used, _, _ in found} == {best}
+    assert len({values for _, values, _ in found}) == 1
 
 
 @needs_native

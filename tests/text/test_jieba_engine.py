@@ -16,7 +16,7 @@ pytestmark = pytest.mark.skipif(
     jieba_engine.problem() is not None, reason=str(jieba_engine.problem())
 )
 
-FUZZ_COUNT = int(os.environ.get("KERASLLM_JIEBA_FUZZ_COUNT", "20000"))
+FUZZ_COUNT = int(os.environ.get("KERASLLM_JIEBA_FUZZ_COUNT", "4000"))
 FUZZ_SEED = int(os.environ.get("KERASLLM_JIEBA_FUZZ_SEED", "1"))
 USER_WORDS = [
     ("云计算实验室", None),

@@ -1,5 +1,6 @@
 """WordPieceTokenizer against `tokenizers`, by the native engine and by the one in Python."""
 
+import functools
 import os
 import pickle
 import unicodedata
@@ -19,7 +20,7 @@ from wordpiece_texts import (
 from kerasllm.text import TextPipeline, WordPieceTokenizer, train_wordpiece_vocabulary
 from kerasllm.text.wordpiece_python import PythonWordpiece
 
-NUM_RANDOM_TEXTS = int(os.environ.get("KERASLLM_WORDPIECE_TEXTS", "20000"))
+NUM_RANDOM_TEXTS = int(os.environ.get("KERASLLM_WORDPIECE_TEXTS", "6000"))
 OPTIONS = [
     {},
     {"lowercase": False},
@@ -67,17 +68,23 @@ def test_random_texts_give_the_tokens_and_offsets_of_tokenizers(engine, options)
 
 @pytest.mark.parametrize("options", OPTIONS[:4], ids=str)
 def test_every_code_point_does_what_it_does_in_tokenizers(engine, options):
-    codes = [chr(c) for c in range(0x110000) if not 0xD800 <= c < 0xE000]
-    # Whatever letters become must be in the vocabulary, or all would be one unknown token.
-    letters = [c for c in codes if unicodedata.category(c)[0] in "LMNPS" and not _is_han(c)]
+    codes, tokens = _code_points()
     if engine == "python":
         codes = [c for c in codes if c < "\u3100" or "\ua000" <= c < "\uac10"][::3]
     elif options:  # all of them once, and what options change with each
         codes = [c for c in codes if c < "\U00020000" and not _is_han(c)]
-    tokens = [*SPECIAL, *letters, *(f"##{c}" for c in letters)]
     texts = [f"a{c}b中{c}" for c in codes]
     encodings = make_reference(tokens, options).encode_batch(texts, add_special_tokens=False)
     assert differences(make(engine, tokens, **options), texts, encodings) == []
+
+
+@functools.cache
+def _code_points():
+    """All characters, and a vocabulary."""
+    codes = [chr(c) for c in range(0x110000) if not 0xD800 <= c < 0xE000]
+    # Whatever letters become must be in the vocabulary, or all would be one unknown token.
+    letters = [c for c in codes if unicodedata.category(c)[0] in "LMNPS" and not _is_han(c)]
+    return codes, [*SPECIAL, *letters, *(f"##{c}" for c in letters)]
 
 
 def _is_han(character):

@@ -135,17 +135,17 @@ def test_layers_of_every_kind_take_an_update():
     np.testing.assert_allclose(adapted.merge()(x), twin(x), atol=1e-5)
 
 
-@pytest.mark.parametrize("jit_compile", [False, True])
 @pytest.mark.parametrize(
     "method",
     [LoRA(rank=4), AdaLoRA(initial_rank=3, target_rank=2, targets=("key", "intermediate"))],
 )
-def test_training_leaves_the_base_bit_for_bit(method, jit_compile):
+def test_training_under_xla_leaves_the_base_bit_for_bit(method):
+    """test_methods.py trains every method without XLA."""
     model = make_model(dropout=0.1)
     before = {v.path: np.array(v) for v in model.weights if "seed_generator" not in v.path}
     adapted = AdaptedModel(model, method)
     old = [np.array(v) for v in adapted.trainable_weights]
-    arguments = {"learning_rate": 0.01, "jit_compile": jit_compile, "verbose": 0}
+    arguments = {"learning_rate": 0.01, "jit_compile": True, "verbose": 0}
     fine_tune.fit(adapted, make_dataset(), valid=make_dataset(), epochs=2, **arguments)
     for variable in model.weights:
         if variable.path in before and not variable.path.startswith("logits"):
