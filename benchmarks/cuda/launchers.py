@@ -116,6 +116,29 @@ AdamwCuda = _struct(
 )
 
 
+LstmShape = _struct(
+    "LstmShape",
+    batch="l",
+    time="l",
+    input_dim="l",
+    units="l",
+    go_backwards="b",
+    zero_output_for_mask="b",
+    return_sequences="b",
+)
+_LSTM_FORWARD = (
+    "inputs initial_hidden initial_cell kernel recurrent_kernel bias mask outputs final_hidden "
+    "final_cell gates cells hidden"
+).split()
+_LSTM_BACKWARD = (
+    "inputs initial_hidden initial_cell kernel recurrent_kernel mask gates cells hidden d_outputs "
+    "d_final_hidden d_final_cell d_inputs d_initial_hidden d_initial_cell d_kernel "
+    "d_recurrent_kernel d_bias"
+).split()
+LstmForward = _struct("LstmForward", shape=LstmShape, **dict.fromkeys(_LSTM_FORWARD, "p"))
+LstmBackward = _struct("LstmBackward", shape=LstmShape, **dict.fromkeys(_LSTM_BACKWARD, "p"))
+
+
 def _pointer(tensor):
     return None if tensor is None else tensor.data_ptr()
 
@@ -301,3 +324,20 @@ class Launchers:
         )
         float16 = any(gradient.dtype == torch.float16 for gradient in gradients)
         self._launch("adamw", 2 if float16 else 1, args, scratch=True)
+
+    def _lstm_shape(self, tensors, flags):
+        batch, time, input_dim = tensors["inputs"].shape
+        units = len(tensors["recurrent_kernel"])
+        return LstmShape(batch, time, input_dim, units, *flags)
+
+    def lstm_forward(self, tensors, flags=(False, False, True)):
+        """`tensors`: a dict by the names of `LstmForward`; `flags`: the last three of its shape."""
+        pointers = [_pointer(tensors.get(name)) for name in _LSTM_FORWARD]
+        args = LstmForward(self._lstm_shape(tensors, flags), *pointers)
+        self._launch("lstm_forward", TYPES[tensors["inputs"].dtype], args, scratch=True)
+
+    def lstm_backward(self, tensors, flags=(False, False, True)):
+        """The same of `LstmBackward`."""
+        pointers = [_pointer(tensors.get(name)) for name in _LSTM_BACKWARD]
+        args = LstmBackward(self._lstm_shape(tensors, flags), *pointers)
+        self._launch("lstm_backward", TYPES[tensors["inputs"].dtype], args, scratch=True)

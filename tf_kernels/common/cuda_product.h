@@ -1,0 +1,74 @@
+// A plain tiled matrix product, c(i, j) = sum over k of a(i, k) * b(k, j), in float32 and in one
+// order. Operands are given by functions of their indices, so that a product may read through a
+// permutation, a mask or a type; `store(i, j, value)` takes the result.
+#ifndef KERASLLM_COMMON_CUDA_PRODUCT_H_
+#define KERASLLM_COMMON_CUDA_PRODUCT_H_
+
+#include "common/cuda.h"
+
+namespace kerasllm {
+namespace {
+
+constexpr int kTile = 64, kDepth = 16, kSide = 16;  // kSide x kSide threads, 4 x 4 results each
+constexpr int kEach = kTile / kSide;
+
+// kAlong: neighbouring threads read neighbours along the depth k, else along i or j.
+template <bool kAAlong, bool kBAlong, class A, class B, class Store>
+__global__ void __launch_bounds__(kSide* kSide)
+    product_kernel(int64_t rows, int64_t columns, int64_t depth, A a, B b, Store store) {
+  __shared__ float a_tile[kDepth][kTile + 1], b_tile[kDepth][kTile + 1];
+  const int thread = threadIdx.x, x = thread % kSide, y = thread / kSide;
+  const int64_t row = static_cast<int64_t>(blockIdx.y) * kTile;
+  const int64_t column = static_cast<int64_t>(blockIdx.x) * kTile;
+  float sums[kEach][kEach] = {};
+  for (int64_t first = 0; first < depth; first += kDepth) {
+    for (int e = thread; e < kDepth * kTile; e += kSide * kSide) {
+      const int ka = kAAlong ? e % kDepth : e / kTile, i = kAAlong ? e / kDepth : e % kTile;
+      const int kb = kBAlong ? e % kDepth : e / kTile, j = kBAlong ? e / kDepth : e % kTile;
+      const bool a_inside = row + i < rows && first + ka < depth;
+      const bool b_inside = column + j < columns && first + kb < depth;
+      a_tile[ka][i] = a_inside ? a(row + i, first + ka) : 0.0f;
+      b_tile[kb][j] = b_inside ? b(first + kb, column + j) : 0.0f;
+    }
+    __syncthreads();
+#pragma unroll
+    for (int k = 0; k < kDepth; ++k) {
+      float left[kEach], right[kEach];
+#pragma unroll
+      for (int e = 0; e < kEach; ++e) {
+        left[e] = a_tile[k][y + e * kSide];
+        right[e] = b_tile[k][x + e * kSide];
+      }
+#pragma unroll
+      for (int i = 0; i < kEach; ++i) {
+#pragma unroll
+        for (int j = 0; j < kEach; ++j) sums[i][j] += left[i] * right[j];
+      }
+    }
+    __syncthreads();
+  }
+#pragma unroll
+  for (int i = 0; i < kEach; ++i) {
+#pragma unroll
+    for (int j = 0; j < kEach; ++j) {
+      const int64_t to_row = row + y + i * kSide, to_column = column + x + j * kSide;
+      if (to_row < rows && to_column < columns) store(to_row, to_column, sums[i][j]);
+    }
+  }
+}
+
+// At most 65535 * kTile rows.
+template <bool kAAlong, bool kBAlong, class A, class B, class Store>
+int product(int64_t rows, int64_t columns, int64_t depth, const A& a, const B& b,
+            const Store& store, void* stream) {
+  if (rows == 0 || columns == 0) return 0;
+  const dim3 grid(static_cast<unsigned>(cuda_ceil_div(columns, kTile)),
+                  static_cast<unsigned>(cuda_ceil_div(rows, kTile)));
+  return launch(&product_kernel<kAAlong, kBAlong, A, B, Store>, grid, dim3(kSide * kSide), 0,
+                stream, rows, columns, depth, a, b, store);
+}
+
+}  // namespace
+}  // namespace kerasllm
+
+#endif  // KERASLLM_COMMON_CUDA_PRODUCT_H_

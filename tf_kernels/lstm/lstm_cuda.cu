@@ -1,0 +1,379 @@
+// The LSTM on the GPU, plain: the input's part of the gates for all steps in one product, then a
+// launch a step for the recurrent part, the activations and the new states; backward two launches a
+// step, then the products over all steps at once. A thread owns one unit of one row.
+#include <utility>
+
+#include "common/cuda.h"
+#include "common/cuda_product.h"
+#include "lstm/lstm_cuda.h"
+
+namespace kerasllm {
+namespace {
+
+constexpr int kBlock = 16;  // rows, units and depth of a step's tiles
+
+// lstm_state_size, which is for the host.
+KERASLLM_DEVICE int64_t lstm_state_size_of(int64_t units) {
+  return cuda_ceil_div(units, kLstmStateMultiple) * kLstmStateMultiple;
+}
+
+KERASLLM_DEVICE float sigmoid(float x) { return 1.0f / (1.0f + expf(-x)); }
+
+template <class Args>
+KERASLLM_DEVICE bool is_active(const Args& args, int64_t step, int64_t row) {
+  const int64_t time = args.shape.time;
+  const int64_t t = args.shape.go_backwards ? time - 1 - step : step;
+  return args.mask == nullptr || args.mask[row * time + t];
+}
+
+// This thread's row and unit.
+struct Place {
+  int64_t row, unit;
+  bool inside;
+  KERASLLM_DEVICE Place(const LstmShape& shape) {
+    row = static_cast<int64_t>(blockIdx.y) * kBlock + threadIdx.x / kBlock;
+    unit = static_cast<int64_t>(blockIdx.x) * kBlock + threadIdx.x % kBlock;
+    inside = row < shape.batch && unit < shape.units;
+  }
+};
+
+// hidden, next_hidden and cells are (batch, units) in float32; inputs_part (time, batch, 4 * units)
+// has the bias in it.
+template <class T>
+__global__ void __launch_bounds__(kBlock* kBlock)
+    step_kernel(LstmForward<T> args, int64_t step, const float* inputs_part, const float* hidden,
+                float* next_hidden, float* cells) {
+  __shared__ float hidden_tile[kBlock][kBlock + 1], weights[4][kBlock][kBlock + 1];
+  const int64_t units = args.shape.units, state = lstm_state_size_of(units);
+  const Place place(args.shape);
+  const int x = threadIdx.x % kBlock, y = threadIdx.x / kBlock;
+  float gates[4] = {};
+  for (int64_t first = 0; first < units; first += kBlock) {
+    const bool has_hidden = place.row < args.shape.batch && first + x < units;
+    hidden_tile[y][x] = has_hidden ? hidden[place.row * units + first + x] : 0.0f;
+    for (int g = 0; g < 4; ++g) {
+      const bool has_weight = first + y < units && place.unit < units;
+      weights[g][y][x] =
+          has_weight
+              ? load_one(args.recurrent_kernel + (first + y) * 4 * units + g * units + place.unit)
+              : 0.0f;
+    }
+    __syncthreads();
+#pragma unroll
+    for (int k = 0; k < kBlock; ++k) {
+#pragma unroll
+      for (int g = 0; g < 4; ++g) gates[g] += hidden_tile[y][k] * weights[g][k][x];
+    }
+    __syncthreads();
+  }
+  if (!place.inside) return;
+  const int64_t at = place.row * units + place.unit;
+  const int64_t saved = step * args.shape.batch + place.row;
+  const int64_t length = args.shape.return_sequences ? args.shape.time : 1;
+  T* const output = args.outputs +
+                    (place.row * length + (args.shape.return_sequences ? step : 0)) * units +
+                    place.unit;
+  const bool active = is_active(args, step, place.row);
+  float c = cells[at], h = hidden[at];
+  if (active) {
+    const float* const from = inputs_part + saved * 4 * units + place.unit;
+#pragma unroll
+    for (int g = 0; g < 4; ++g) {
+      const float z = gates[g] + from[g * units];
+      gates[g] = g == 2 ? tanhf(z) : sigmoid(z);
+    }
+    c = gates[1] * c + gates[0] * gates[2];
+    h = rounded<T>(gates[3] * tanhf(c));
+    store_one(output, h);
+  } else {
+    for (float& gate : gates) gate = 0.0f;
+    if (step == 0 || args.shape.zero_output_for_mask) {
+      store_one(output, 0.0f);
+    } else if (args.shape.return_sequences) {
+      store_one(output, load_one(output - units));
+    }
+  }
+  cells[at] = c;
+  next_hidden[at] = h;
+  if (args.gates != nullptr) {
+    for (int g = 0; g < 4; ++g) {
+      store_one(args.gates + (saved * 4 + g) * state + place.unit, gates[g]);
+    }
+    args.cells[saved * state + place.unit] = c;
+    store_one(args.hidden + saved * state + place.unit, h);
+  }
+  if (step == args.shape.time - 1) {
+    store_one(args.final_hidden + at, h);
+    store_one(args.final_cell + at, c);
+  }
+}
+
+// The states before the first step; without steps they are the final ones.
+template <class T>
+__global__ void __launch_bounds__(kBlock* kBlock)
+    begin_kernel(LstmForward<T> args, float* hidden, float* cells) {
+  const Place place(args.shape);
+  if (!place.inside) return;
+  const int64_t at = place.row * args.shape.units + place.unit;
+  hidden[at] = load_one(args.initial_hidden + at);
+  cells[at] = load_one(args.initial_cell + at);
+  if (args.shape.time > 0) return;
+  store_one(args.final_hidden + at, hidden[at]);
+  store_one(args.final_cell + at, cells[at]);
+  if (!args.shape.return_sequences) store_one(args.outputs + at, 0.0f);
+}
+
+// d_hidden, d_cells and carried (batch, units): the gradients by the states after `step`; carried
+// is what masked steps pass to the output that they repeat.
+template <class T>
+__global__ void __launch_bounds__(kBlock* kBlock)
+    gates_gradient_kernel(LstmBackward<T> args, int64_t step, const float* d_hidden, float* d_cells,
+                          float* carried, float* d_gates) {
+  const Place place(args.shape);
+  if (!place.inside) return;
+  const int64_t units = args.shape.units, state = lstm_state_size_of(units);
+  const int64_t batch = args.shape.batch, time = args.shape.time;
+  const int64_t at = place.row * units + place.unit, saved = step * batch + place.row;
+  float* const to = d_gates + saved * 4 * units + place.unit;
+  const bool repeats = args.mask != nullptr && !args.shape.zero_output_for_mask;
+  float d_y = 0.0f;
+  if (args.shape.return_sequences) {
+    d_y = load_one(args.d_outputs + (place.row * time + step) * units + place.unit);
+  } else if (step == time - 1) {
+    d_y = load_one(args.d_outputs + at);
+  }
+  if (repeats) d_y += carried[at];
+  const bool active = is_active(args, step, place.row);
+  if (repeats) carried[at] = active ? 0.0f : d_y;
+  if (!active) {
+    for (int g = 0; g < 4; ++g) to[g * units] = 0.0f;
+    return;
+  }
+  const T* const gates = args.gates + saved * 4 * state + place.unit;
+  const float i = load_one(gates), f = load_one(gates + state);
+  const float g = load_one(gates + 2 * state), o = load_one(gates + 3 * state);
+  const float* const cell = args.cells + saved * state + place.unit;
+  const float tanh_c = tanhf(*cell);
+  const float before = step > 0 ? cell[-batch * state] : load_one(args.initial_cell + at);
+  const float d_h = d_hidden[at] + d_y;
+  const float d_c = d_cells[at] + d_h * o * (1.0f - tanh_c * tanh_c);
+  to[0] = d_c * g * i * (1.0f - i);
+  to[units] = d_c * before * f * (1.0f - f);
+  to[2 * units] = d_c * i * (1.0f - g * g);
+  to[3 * units] = d_h * tanh_c * o * (1.0f - o);
+  d_cells[at] = d_c * f;
+}
+
+// d_before (batch, units): the gradient by the hidden state before `step`.
+template <class T>
+__global__ void __launch_bounds__(kBlock* kBlock)
+    hidden_gradient_kernel(LstmBackward<T> args, int64_t step, const float* d_gates,
+                           const float* d_hidden, float* d_before) {
+  __shared__ float gates_tile[kBlock][kBlock + 1], weights[kBlock][kBlock + 1];
+  const int64_t units = args.shape.units, depth = 4 * units;
+  const Place place(args.shape);
+  const int x = threadIdx.x % kBlock, y = threadIdx.x / kBlock;
+  const float* const rows = d_gates + step * args.shape.batch * depth;
+  const int64_t weights_unit = static_cast<int64_t>(blockIdx.x) * kBlock + y;
+  float sum = 0.0f;
+  for (int64_t first = 0; first < depth; first += kBlock) {
+    const bool in_depth = first + x < depth;
+    gates_tile[y][x] =
+        in_depth && place.row < args.shape.batch ? rows[place.row * depth + first + x] : 0.0f;
+    weights[y][x] = in_depth && weights_unit < units
+                        ? load_one(args.recurrent_kernel + weights_unit * depth + first + x)
+                        : 0.0f;
+    __syncthreads();
+#pragma unroll
+    for (int k = 0; k < kBlock; ++k) sum += gates_tile[y][k] * weights[x][k];
+    __syncthreads();
+  }
+  if (!place.inside) return;
+  const int64_t at = place.row * units + place.unit;
+  d_before[at] = is_active(args, step, place.row) ? sum : d_hidden[at];
+}
+
+template <class T>
+__global__ void __launch_bounds__(kBlock* kBlock)
+    begin_backward_kernel(LstmBackward<T> args, float* d_hidden, float* d_cells, float* carried) {
+  const Place place(args.shape);
+  if (!place.inside) return;
+  const int64_t at = place.row * args.shape.units + place.unit;
+  d_hidden[at] = load_one(args.d_final_hidden + at);
+  d_cells[at] = load_one(args.d_final_cell + at);
+  carried[at] = 0.0f;
+}
+template <class T>
+__global__ void __launch_bounds__(kBlock* kBlock)
+    end_backward_kernel(LstmBackward<T> args, const float* d_hidden, const float* d_cells) {
+  const Place place(args.shape);
+  if (!place.inside) return;
+  const int64_t at = place.row * args.shape.units + place.unit;
+  store_one(args.d_initial_hidden + at, d_hidden[at]);
+  store_one(args.d_initial_cell + at, d_cells[at]);
+}
+
+// Operands of the products over all steps; row r is batch row r % batch at step r / batch.
+struct Steps {
+  LstmShape shape;
+  KERASLLM_DEVICE int64_t input_row(int64_t r) const {
+    const int64_t step = r / shape.batch;
+    const int64_t t = shape.go_backwards ? shape.time - 1 - step : step;
+    return r % shape.batch * shape.time + t;
+  }
+};
+template <class T>
+struct StepInputs {  // (rows, input_dim), or its transpose
+  Steps steps;
+  const T* inputs;
+  bool transposed;
+  KERASLLM_DEVICE float operator()(int64_t i, int64_t k) const {
+    const int64_t r = transposed ? k : i, column = transposed ? i : k;
+    return load_one(inputs + steps.input_row(r) * steps.shape.input_dim + column);
+  }
+};
+template <class T>
+struct HiddenBefore {  // (units, rows): the hidden states before each step, transposed
+  Steps steps;
+  const T* initial_hidden;
+  const T* hidden;
+  int64_t state;
+  KERASLLM_DEVICE float operator()(int64_t unit, int64_t r) const {
+    const int64_t batch = steps.shape.batch;
+    return r < batch ? load_one(initial_hidden + r * steps.shape.units + unit)
+                     : load_one(hidden + (r - batch) * state + unit);
+  }
+};
+template <class T>
+struct Matrix {  // row-major, or its transpose
+  const T* data;
+  int64_t stride;
+  bool transposed;
+  KERASLLM_DEVICE float operator()(int64_t i, int64_t j) const {
+    return load_one(data + (transposed ? j * stride + i : i * stride + j));
+  }
+};
+struct Ones {
+  KERASLLM_DEVICE float operator()(int64_t, int64_t) const { return 1.0f; }
+};
+template <class T>
+struct StoreBiased {
+  float* to;
+  const T* bias;
+  int64_t stride;
+  KERASLLM_DEVICE void operator()(int64_t i, int64_t j, float v) const {
+    to[i * stride + j] = v + load_one(bias + j);
+  }
+};
+template <class T>
+struct StoreMatrix {
+  T* to;
+  int64_t stride;
+  KERASLLM_DEVICE void operator()(int64_t i, int64_t j, float v) const {
+    store_one(to + i * stride + j, v);
+  }
+};
+template <class T>
+struct StoreStepInputs {
+  Steps steps;
+  T* to;
+  KERASLLM_DEVICE void operator()(int64_t r, int64_t column, float v) const {
+    store_one(to + steps.input_row(r) * steps.shape.input_dim + column, v);
+  }
+};
+
+dim3 grid_of(const LstmShape& shape) {
+  return dim3(static_cast<unsigned>(cuda_ceil_div(shape.units, kBlock)),
+              static_cast<unsigned>(cuda_ceil_div(shape.batch, kBlock)));
+}
+
+template <class T>
+int forward(const LstmForward<T>& args, void* scratch, void* stream) {
+  const LstmShape& s = args.shape;
+  const int64_t rows = s.time * s.batch, width = 4 * s.units, states = s.batch * s.units;
+  if (states == 0) return 0;
+  float* const inputs_part = static_cast<float*>(scratch);
+  float* hidden = inputs_part + rows * width;
+  float* next_hidden = hidden + states;
+  float* const cells = next_hidden + states;
+  const dim3 block(kBlock * kBlock);
+  KERASLLM_RETURN_IF_ERROR(
+      (product<true, false>(rows, width, s.input_dim, StepInputs<T>{{s}, args.inputs, false},
+                            Matrix<T>{args.kernel, width, false},
+                            StoreBiased<T>{inputs_part, args.bias, width}, stream)));
+  KERASLLM_RETURN_IF_ERROR(
+      launch(&begin_kernel<T>, grid_of(s), block, 0, stream, args, hidden, cells));
+  for (int64_t step = 0; step < s.time; ++step) {
+    KERASLLM_RETURN_IF_ERROR(launch(&step_kernel<T>, grid_of(s), block, 0, stream, args, step,
+                                    inputs_part, hidden, next_hidden, cells));
+    std::swap(hidden, next_hidden);
+  }
+  return 0;
+}
+
+template <class T>
+int backward(const LstmBackward<T>& args, void* scratch, void* stream) {
+  const LstmShape& s = args.shape;
+  const int64_t rows = s.time * s.batch, width = 4 * s.units, states = s.batch * s.units;
+  float* const d_gates = static_cast<float*>(scratch);
+  float* d_hidden = d_gates + rows * width;
+  float* d_before = d_hidden + states;
+  float* const d_cells = d_before + states;
+  float* const carried = d_cells + states;
+  const dim3 block(kBlock * kBlock), grid = grid_of(s);
+  if (states > 0) {
+    KERASLLM_RETURN_IF_ERROR(launch(&begin_backward_kernel<T>, grid, block, 0, stream, args,
+                                    d_hidden, d_cells, carried));
+    for (int64_t step = s.time - 1; step >= 0; --step) {
+      KERASLLM_RETURN_IF_ERROR(launch(&gates_gradient_kernel<T>, grid, block, 0, stream, args, step,
+                                      d_hidden, d_cells, carried, d_gates));
+      KERASLLM_RETURN_IF_ERROR(launch(&hidden_gradient_kernel<T>, grid, block, 0, stream, args,
+                                      step, d_gates, d_hidden, d_before));
+      std::swap(d_hidden, d_before);
+    }
+    KERASLLM_RETURN_IF_ERROR(
+        launch(&end_backward_kernel<T>, grid, block, 0, stream, args, d_hidden, d_cells));
+  }
+  const Matrix<float> gates = {d_gates, width, false};
+  KERASLLM_RETURN_IF_ERROR(
+      (product<true, true>(rows, s.input_dim, width, gates, Matrix<T>{args.kernel, width, true},
+                           StoreStepInputs<T>{{s}, args.d_inputs}, stream)));
+  KERASLLM_RETURN_IF_ERROR(
+      (product<false, false>(s.input_dim, width, rows, StepInputs<T>{{s}, args.inputs, true}, gates,
+                             StoreMatrix<T>{args.d_kernel, width}, stream)));
+  KERASLLM_RETURN_IF_ERROR((product<false, false>(
+      s.units, width, rows,
+      HiddenBefore<T>{{s}, args.initial_hidden, args.hidden, lstm_state_size(s.units)}, gates,
+      StoreMatrix<T>{args.d_recurrent_kernel, width}, stream)));
+  return product<false, false>(1, width, rows, Ones{}, gates, StoreMatrix<T>{args.d_bias, width},
+                               stream);
+}
+
+int64_t scratch_bytes(const LstmShape& s, int64_t states) {
+  return (s.time * s.batch * 4 * s.units + states * s.batch * s.units) * 4;
+}
+
+}  // namespace
+}  // namespace kerasllm
+
+using kerasllm::CudaType;
+
+int kerasllm_cuda_lstm_forward(int type, const void* args, void* scratch, void* stream) {
+  return kerasllm::for_type(static_cast<CudaType>(type), [&](auto t) {
+    return kerasllm::forward(*static_cast<const kerasllm::LstmForward<decltype(t)>*>(args), scratch,
+                             stream);
+  });
+}
+int kerasllm_cuda_lstm_backward(int type, const void* args, void* scratch, void* stream) {
+  return kerasllm::for_type(static_cast<CudaType>(type), [&](auto t) {
+    return kerasllm::backward(*static_cast<const kerasllm::LstmBackward<decltype(t)>*>(args),
+                              scratch, stream);
+  });
+}
+// The structs of all types begin with their shape.
+int64_t kerasllm_cuda_lstm_forward_scratch(int, const void* args) {
+  return kerasllm::scratch_bytes(static_cast<const kerasllm::LstmForward<float>*>(args)->shape, 3);
+}
+int64_t kerasllm_cuda_lstm_backward_scratch(int, const void* args) {
+  return kerasllm::scratch_bytes(static_cast<const kerasllm::LstmBackward<float>*>(args)->shape, 4);
+}
