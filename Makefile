@@ -15,7 +15,7 @@ TEST_PROCESSES ?= 2
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-slow test-native test-sanitized fuzz lint format benchmark tensorboard clean check \
-  cuda-library cuda-usage test-gpu   classify-lines
+  cuda-library cuda-usage test-gpu classify-lines
 
 help:
 	@echo "make demo            train the default classifier on the review set in the package"
