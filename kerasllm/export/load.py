@@ -7,8 +7,8 @@ import re
 import numpy as np
 from kerasllm_ops.loader import load as load_library
 
-from kerasllm.export.save import DESCRIPTION_FILE, FORMAT, SAVED_MODEL_FILE, VERSION
-from kerasllm.text import TextPipeline, WordPieceTokenizer
+from kerasllm.export.save import DESCRIPTION_FILE, FORMAT, SAVED_MODEL_FILE, TOKENIZERS, VERSION
+from kerasllm.text import TextPipeline, WordPiecePipeline
 from kerasllm.text.tokenizer import check_texts
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -90,7 +90,10 @@ class TextModel:
         if isinstance(self._tokenizer, TextPipeline):
             ragged = tf.ragged.constant(self._tokenizer.encode(texts), tf.int32, ragged_rank=1)
             return {"token_ids": ragged.to_tensor()}
-        encoded = self._tokenizer.encode(texts, max_length=self._max_length)
+        tokenizer = self._tokenizer
+        if isinstance(tokenizer, WordPiecePipeline):
+            texts, tokenizer = [tokenizer.cleaner(text) for text in texts], tokenizer.tokenizer
+        encoded = tokenizer.encode(texts, max_length=self._max_length)
         return {name: tf.constant(value) for name, value in encoded.items()}
 
 
@@ -131,8 +134,8 @@ def load_text_model(path):
 
     tokenizer = None
     if description["portable"]:
-        classes = {"TextPipeline": TextPipeline, "WordPieceTokenizer": WordPieceTokenizer}
-        tokenizer = classes[description["tokenizer"]].load(path / "assets")
+        known = {each.__name__: each for each in TOKENIZERS}
+        tokenizer = known[description["tokenizer"]].load(path / "assets")
     return TextModel(tf.saved_model.load(str(path)), description, tokenizer)
 
 

@@ -16,6 +16,7 @@ SAVED_MODEL_FILE = "saved_model.pb"
 DESCRIPTION_FILE = "text_model.json"
 FORMAT = "kerasllm.text_model"
 VERSION = 1
+TOKENIZERS = (TextPipeline, WordPiecePipeline, WordPieceTokenizer)
 
 
 def save_text_model(
@@ -36,9 +37,9 @@ def save_text_model(
     C. `load_text_model` does it, and says what is missing. Fused ops stay fused.
 
     A portable one has no op but TensorFlow's own. It takes the input of the model in the place of
-    texts, `token_ids`, int32 `(batch, length)` (with a `WordPieceTokenizer` also `segment_ids`,
-    int32, and `padding_mask`, bool), which `TextPipeline.load(path / "assets")` makes, or
-    `WordPieceTokenizer.load`. Everything else is the same.
+    texts, `token_ids`, int32 `(batch, length)` (with WordPiece also `segment_ids`, int32, and
+    `padding_mask`, bool), which the tokenizer or pipeline makes that lies in `path / "assets"`;
+    `load_text_model` reads it. Everything else is the same.
 
     Examples:
 
@@ -71,7 +72,7 @@ def save_text_model(
             f"A SavedModel is TensorFlow's, but Keras runs on {keras.config.backend()}. Set"
             " KERAS_BACKEND=tensorflow and load the model there."
         )
-    if not isinstance(tokenizer, TextPipeline | WordPiecePipeline | WordPieceTokenizer):
+    if not isinstance(tokenizer, TOKENIZERS):
         raise TypeError(
             "tokenizer should be a TextPipeline, a WordPiecePipeline or a WordPieceTokenizer, but"
             f" is a {type(tokenizer).__name__}."
@@ -151,7 +152,9 @@ def _encoding(tokenizer, max_length):
         return TextEncoding(tokenizer)
     if isinstance(tokenizer, WordPiecePipeline):
         encode = WordPieceEncoding(tokenizer.tokenizer, max_length=max_length)
-        return keras.Sequential([TextCleaning(tokenizer.cleaner), encode])
+        cleaning = TextCleaning(**tokenizer.cleaner.get_config())
+        texts = keras.Input((), dtype="string")
+        return keras.Model(texts, encode(cleaning(texts)))
     return WordPieceEncoding(tokenizer, max_length=max_length)
 
 
