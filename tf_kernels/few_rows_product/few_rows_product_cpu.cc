@@ -89,20 +89,20 @@ template <class T>
 void add_rows(int64_t rows, const float* inputs, int64_t padded, int64_t depth, const T* kernel,
               int64_t columns, int64_t count, float* sums, int64_t width) {
   switch (rows) {
-#define KERASLLM_ROWS(n)                                                      \
-  case n:                                                                     \
-    add_block<n>(inputs, padded, depth, kernel, columns, count, sums, width); \
+#define KERASLLM_ROWS(n)                                                        \
+  case n:                                                                       \
+    if constexpr (n <= kTileRows) {                                             \
+      add_block<n>(inputs, padded, depth, kernel, columns, count, sums, width); \
+    }                                                                           \
     break;
     KERASLLM_ROWS(1)
     KERASLLM_ROWS(2)
     KERASLLM_ROWS(3)
     KERASLLM_ROWS(4)
-#if defined(__AVX512F__)
     KERASLLM_ROWS(5)
     KERASLLM_ROWS(6)
     KERASLLM_ROWS(7)
     KERASLLM_ROWS(8)
-#endif
 #undef KERASLLM_ROWS
   }
 }
