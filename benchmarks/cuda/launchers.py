@@ -100,6 +100,8 @@ AdamwParameter = _struct(
     gradient_half="p",
     decays="b",
     multiplier="f",
+    rounded="p",  # master weights: the GPU kernel has none yet
+    new_rounded="p",
 )
 AdamwStep = _struct(
     "AdamwStep",
