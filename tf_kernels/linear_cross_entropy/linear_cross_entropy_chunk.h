@@ -137,7 +137,7 @@ struct LinearCrossEntropyChunk {
         memory.block == nullptr ? nullptr : memory.block + group * kGroup * width + begin;
     for (int64_t i = 0; i < size; ++i) {
       for (int v = 0; v < kPanelVecs; ++v) {
-        const Vec e = exp_vec(load(tile + i * kPanel + v * kLanes) - largest[v]);
+        const Vec e = softmax_exp_vec(load(tile + i * kPanel + v * kLanes) - largest[v]);
         sum[v] += e;
         if (block != nullptr) store(block + i * width + v * kLanes, e);
       }

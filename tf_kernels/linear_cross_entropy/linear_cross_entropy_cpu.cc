@@ -45,7 +45,7 @@ void run(const LinearCrossEntropyInputs<T>& in, const LinearCrossEntropyForward<
     return;
   }
 
-  const LinearCrossEntropySizes<T> sizes(in, active_rows);
+  const LinearCrossEntropySizes<T> sizes(in, active_rows, gradients.wanted());
   LinearCrossEntropyMemory<T> memory;
   Scratch scratch(memory.divide(nullptr, sizes, gradients.wanted()));
   memory.divide(&scratch, sizes, gradients.wanted());

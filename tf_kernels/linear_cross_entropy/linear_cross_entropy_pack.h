@@ -21,16 +21,18 @@ static_assert(TransposedBlock<float>::kDepth == kGroup &&
 // All sizes follow from the shape alone, never from the number of threads.
 template <class T>
 struct LinearCrossEntropySizes {
-  LinearCrossEntropySizes(const LinearCrossEntropyInputs<T>& in, int64_t active)
+  LinearCrossEntropySizes(const LinearCrossEntropyInputs<T>& in, int64_t active, bool gradients)
       : active_rows(active),
         depth(padded_depth<Operand<T>>(in.dim)),
         column_panels(ceil_div(in.dim, kPanel)),
         groups(ceil_div(in.vocabulary, kGroup)),
         slots(min_of(kMostSlots, groups)) {
-    // The logits of a chunk stay in the last cache level where they can; yet a chunk must not be
-    // so short that the kernel's gradient is read and written for a few rows only.
+    // With gradients the logits of a chunk stay in the last cache level where they can; yet a chunk
+    // must not be so short that the kernel's gradient is read and written for a few rows only.
     const int64_t rows_in_cache = kBlockBytes / (4 * max_of<int64_t>(1, in.vocabulary));
-    const int64_t most = max_of(kFewestRows, min_of(kMostRows, rows_in_cache / 64 * 64));
+    const int64_t most = gradients
+                             ? max_of(kFewestRows, min_of(kMostRows, rows_in_cache / 64 * 64))
+                             : kMostRows;
     chunks = ceil_div(active, most);
     chunk_rows = chunks == 0 ? 0 : round_up(ceil_div(active, chunks), kPanel);
     // The threads' start costs more than a product below this.
