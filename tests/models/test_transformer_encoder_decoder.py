@@ -74,6 +74,7 @@ def test_saved_models_come_back(tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_it_learns_to_copy_and_reverse():
     """99 of 100 unseen sources come out whole, copied and reversed."""
     model = make_model(hidden_dim=64)

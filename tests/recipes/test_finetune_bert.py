@@ -104,6 +104,7 @@ def test_fresh_weights_have_the_folders_shape_alone(finetune, arguments, pretrai
     assert all(np.abs(a - b).max() > 1e-3 for a, b in kernels)
 
 
+@pytest.mark.slow
 def test_killed_run_ends_like_the_unbroken_one(finetune, arguments, tmp_path):
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     arguments = [*arguments, "--peft", "adalora", "--layer-decay", "0.9"]

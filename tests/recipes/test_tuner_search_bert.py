@@ -24,6 +24,7 @@ def command(tables, tmp_path):
     return [*command, "--algorithm", "random", "--output-dir", str(tmp_path / "run")]
 
 
+@pytest.mark.slow
 def test_it_searches_and_its_model_predicts(command, predict, tmp_path):
     folder = tmp_path / "run"
     reports = load_recipe(SEARCH).main([*command, "--max-trials", "1", "--confirm", "0"])
