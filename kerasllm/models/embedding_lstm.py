@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 
-from kerasllm.layers import LSTM, Embedding, MaskedMaxPooling1D, MaskedMeanPooling1D
+from kerasllm.layers import LSTM, Dropout, Embedding, MaskedMaxPooling1D, MaskedMeanPooling1D
 from kerasllm.models.checks import check_classifier, check_positive
 from kerasllm.models.model_config import ModelConfig
 
@@ -99,12 +99,12 @@ class EmbeddingLSTMClassifier(ModelConfig, keras.Model):
         # === Functional model ===
         token_ids = keras.Input((None,), dtype="int32", name="token_ids")
         x = embedding(token_ids)
-        x = keras.layers.Dropout(dropout, dtype=dtype, name="embedding_dropout")(x)
+        x = Dropout(dropout, dtype=dtype, name="embedding_dropout")(x)
         for layer in recurrent_layers:
             x = layer(x)
         if pooling_layer is not None:
             x = pooling_layer(x)
-        x = keras.layers.Dropout(dropout, dtype=dtype, name="pooled_dropout")(x)
+        x = Dropout(dropout, dtype=dtype, name="pooled_dropout")(x)
         logits = keras.layers.Dense(
             num_classes, kernel_regularizer=kernel_regularizer, dtype="float32", name="logits"
         )(x)
