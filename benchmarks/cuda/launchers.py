@@ -100,7 +100,7 @@ AdamwParameter = _struct(
     gradient_half="p",
     decays="b",
     multiplier="f",
-    rounded="p",  # master weights: the GPU kernel has none yet
+    rounded="p",
     new_rounded="p",
 )
 AdamwStep = _struct(
@@ -303,8 +303,10 @@ class Launchers:
         global_clipnorm=0.0,
         decays=None,
         multipliers=None,
+        rounded=None,
     ):
-        """In place; `learning_rate` and `alpha` are float32 scalars on the device."""
+        """In place; `learning_rate` and `alpha` are float32 scalars on the device. `rounded`: a
+        bfloat16 tensor or None for each parameter."""
         list_type = AdamwParameter * len(parameters)
         entries = list_type()
         for i, tensors in enumerate(zip(parameters, momentums, velocities, strict=True)):
@@ -318,6 +320,7 @@ class Launchers:
                 _pointer(gradient) if half else None,
                 True if decays is None else decays[i],
                 1.0 if multipliers is None else multipliers[i],
+                *[None if rounded is None else _pointer(rounded[i])] * 2,
             )
         rates = (momentum_rate, velocity_rate, epsilon, weight_decay, global_clipnorm)
         step = AdamwStep(math.nan, math.nan, *rates)
