@@ -5,7 +5,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-NATIVE_TESTS := build/native-tests
+NATIVE_BUILD := build/native
 SANITIZED_TESTS := build/sanitized-tests
 FUZZ_SECONDS ?= 300
 NAME ?= lstm
@@ -15,7 +15,7 @@ TEST_PROCESSES ?= 2
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-slow test-native test-sanitized fuzz lint format benchmark tensorboard clean check \
-  cuda-library cuda-usage test-gpu classify-lines
+  sanitized-tests cuda-library cuda-usage test-gpu classify-lines
 
 help:
 	@echo "make demo            train the default classifier on the review set in the package"
@@ -60,7 +60,7 @@ FORCE:
 NATIVE_SOURCES := $(shell find tf_kernels -type f -not -name '*.pyc')
 $(VENV)/.installed: $(VENV)/.build-requirements $(NATIVE_SOURCES) build/python-files pyproject.toml
 	$(BIN)/python -m pip install --quiet --no-build-isolation --editable ".[test,lint]" \
-	  -C cmake.define.KERASLLM_WERROR=ON
+	  -C build-dir=$(NATIVE_BUILD) -C cmake.define.KERASLLM_WERROR=ON
 	@touch $@
 
 demo: $(VENV)/.installed
@@ -74,20 +74,18 @@ test-slow: $(VENV)/.installed
 
 CMAKE := PATH="$(CURDIR)/$(BIN):$$PATH" cmake
 test-native: $(VENV)/.installed
-	@$(CMAKE) -S tf_kernels -B $(NATIVE_TESTS) -G Ninja -DKERASLLM_TESTS=ON -DKERASLLM_WERROR=ON >/dev/null
-	$(CMAKE) --build $(NATIVE_TESTS)
-	@for test in $(NATIVE_TESTS)/*_test; do $$test || exit 1; done
+	$(CMAKE) --build $(NATIVE_BUILD) --target native_tests
+	@for test in $(NATIVE_BUILD)/*_test; do $$test || exit 1; done
 
-test-sanitized: $(VENV)/.installed
-	@$(CMAKE) -S tf_kernels -B $(SANITIZED_TESTS) -G Ninja -DKERASLLM_TESTS=ON \
+sanitized-tests: $(VENV)/.installed
+	@$(CMAKE) -S tf_kernels -B $(SANITIZED_TESTS) -G Ninja -DKERASLLM_TESTS_ONLY=ON \
 	  -DKERASLLM_SANITIZE=address,undefined >/dev/null
-	$(CMAKE) --build $(SANITIZED_TESTS)
+	$(CMAKE) --build $(SANITIZED_TESTS) --target native_tests
+
+test-sanitized: sanitized-tests
 	@for test in $(SANITIZED_TESTS)/*_test; do $$test || exit 1; done
 
-fuzz: $(VENV)/.installed
-	@$(CMAKE) -S tf_kernels -B $(SANITIZED_TESTS) -G Ninja -DKERASLLM_TESTS=ON \
-	  -DKERASLLM_SANITIZE=address,undefined >/dev/null
-	$(CMAKE) --build $(SANITIZED_TESTS)
+fuzz: sanitized-tests
 	@cd $(SANITIZED_TESTS) && for target in *_fuzz; do ./$$target $(FUZZ_SECONDS) || exit 1; done
 
 # The GPU kernels alone, for the GPU that is here, else for all targets.

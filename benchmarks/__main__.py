@@ -2,6 +2,7 @@
 
 import argparse
 import importlib
+import inspect
 import json
 import os
 import sys
@@ -10,7 +11,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 from benchmarks import measure
 
-# A new benchmark is a module with run(quick) -> list of measure.Row, and a line here.
+# A new benchmark is a module with run(quick) -> list of measure.Row, or a generator of such lists
+# if it takes minutes, and a line here.
 BENCHMARKS = {
     "accelerate": "a KerasHub BERT before and after kerasllm.accelerate",
     "adamw": "a step of Adam over a model's variables, against keras.optimizers.Adam",
@@ -34,6 +36,14 @@ BENCHMARKS = {
 }
 
 
+def print_as_they_come(batches):
+    rows = []
+    for batch in batches:
+        print(measure.table(batch, header=not rows), flush=True)
+        rows += batch
+    return rows
+
+
 def main():
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks",
@@ -50,7 +60,10 @@ def main():
     machine = getattr(benchmark, "machine", measure.machine)()
     print("  ".join(f"{key}: {value}" for key, value in machine.items()))
     rows = benchmark.run(arguments.quick)
-    print(getattr(benchmark, "table", measure.table)(rows))
+    if inspect.isgenerator(rows):
+        rows = print_as_they_come(rows)
+    else:
+        print(getattr(benchmark, "table", measure.table)(rows))
     if arguments.json:
         part = f"{arguments.json}.part"
         with open(part, "w", encoding="utf-8") as file:

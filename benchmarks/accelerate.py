@@ -67,7 +67,5 @@ def measure_shape(batch, time, width, heads, layers, repeats):
 
 
 def run(quick=False):
-    rows = []
     for shape in SHAPES[-1:] if quick else SHAPES:
-        rows += measure_shape(*shape, repeats=3 if quick else 7)
-    return rows
+        yield measure_shape(*shape, repeats=3 if quick else 7)

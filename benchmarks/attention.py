@@ -144,10 +144,9 @@ def print_peak_memory(who, length):
 
 
 def run(quick=False):
-    rows = []
     for sizes, seen in SHAPES[:1] if quick else SHAPES:
-        rows += measure_shape(sizes, seen, repeats=3 if quick else 9)
-    return rows + memory_rows(1024 if quick else MEMORY_LENGTH)
+        yield measure_shape(sizes, seen, repeats=3 if quick else 9)
+    yield memory_rows(1024 if quick else MEMORY_LENGTH)
 
 
 if __name__ == "__main__":

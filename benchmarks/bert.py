@@ -235,4 +235,5 @@ def flops(sizes, time):
 
 def run(quick=False):
     sizes, repeats = (QUICK, 3) if quick else (BASE, 5)
-    return predict_rows(sizes, repeats) + train_rows(sizes, repeats)
+    yield predict_rows(sizes, repeats)
+    yield train_rows(sizes, repeats)

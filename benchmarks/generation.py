@@ -103,10 +103,8 @@ def measure_dtype(dtype, folder, size_bytes, rounds):
 
 
 def run(quick=False):
-    rows = []
     print(f"memory gives {measure.read_bandwidth():.0f} GB/s to {os.cpu_count()} cores that read")
     with tempfile.TemporaryDirectory() as folder:
         num_weights = save_model(folder, quick)
         for dtype, size in DTYPES.items():
-            rows += measure_dtype(dtype, folder, num_weights * size, rounds=3 if quick else 5)
-    return rows
+            yield measure_dtype(dtype, folder, num_weights * size, rounds=3 if quick else 5)

@@ -183,11 +183,9 @@ def print_peak_memory(who, policy, jit_compile, batch, *sizes):
 
 
 def run(quick=False):
-    rows = []
     for batch, *sizes in SHAPES[:1] if quick else SHAPES:
         for policy in POLICIES:
-            rows += measure_policy(batch, sizes, policy, repeats=5 if quick else 11)
-    return rows
+            yield measure_policy(batch, sizes, policy, repeats=5 if quick else 11)
 
 
 if __name__ == "__main__":

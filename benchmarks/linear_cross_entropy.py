@@ -155,10 +155,10 @@ def print_peak_memory(who, policy, rows, dim, vocabulary):
 
 
 def run(quick=False):
-    rows = []
     for shape in SHAPES[:1] if quick else SHAPES:
-        rows += measure_shape(*shape, repeats=5 if quick else 11)
-    return rows if quick else rows + memory_rows()
+        yield measure_shape(*shape, repeats=5 if quick else 11)
+    if not quick:
+        yield memory_rows()
 
 
 if __name__ == "__main__":

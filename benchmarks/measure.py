@@ -107,12 +107,14 @@ def rows(work, shape, times, dtypes, baseline, flops=None, size_bytes=None):
     return result
 
 
-def table(rows):
+def table(rows, header=True):
     """The rows as text, a blank line between two kinds of work."""
-    lines = [
-        f"{'work':16} {'shape':22} {'who':18} {'dtype':15} {'p20':>8} {'p50':>8} {'p80':>8} "
-        f"{'ratio':>6} {'GFLOP/s':>8} {'GB/s':>6} {'peak MB':>8}"
-    ]
+    lines = [""]
+    if header:
+        lines = [
+            f"{'work':16} {'shape':22} {'who':18} {'dtype':15} {'p20':>8} {'p50':>8} {'p80':>8} "
+            f"{'ratio':>6} {'GFLOP/s':>8} {'GB/s':>6} {'peak MB':>8}"
+        ]
     before = None
     for row in rows:
         if before not in (None, (row.work, row.shape)):

@@ -148,10 +148,8 @@ def print_peak_memory(owner, policy, batch, time, *sizes):
 
 
 def run(quick=False):
-    rows = []
     for shape in SHAPES[:1] if quick else SHAPES:
-        rows += measure_shape(*shape, repeats=5 if quick else 9)
-    return rows
+        yield measure_shape(*shape, repeats=5 if quick else 9)
 
 
 if __name__ == "__main__":

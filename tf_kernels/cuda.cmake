@@ -119,13 +119,20 @@ if(KERASLLM_CUDA_ONLY)
   target_link_libraries(kerasllm_cuda PRIVATE ${KERASLLM_CUDA_LINK})
 endif()
 
-# The same kernels for the CPU, thread by thread, for tests where there is no GPU.
+# The same kernels for the CPU, thread by thread, for tests where there is no GPU. CMake gives a file
+# one language, and nvcc has the .cu: so each is included by a file of one line.
 function(add_emulated_cuda_library)
-  add_library(kerasllm_cuda_emulated MODULE ${cuda_sources} common/cuda_emulation.cc)
-  set_source_files_properties(${cuda_sources} PROPERTIES LANGUAGE CXX)
+  foreach(source ${cuda_sources})
+    get_filename_component(name ${source} NAME_WE)
+    set(emulated ${CMAKE_CURRENT_BINARY_DIR}/emulated/${name}.cc)
+    file(CONFIGURE OUTPUT ${emulated} CONTENT "#include \"${source}\"\n" @ONLY)
+    list(APPEND emulated_sources ${emulated})
+  endforeach()
+  add_library(kerasllm_cuda_emulated MODULE EXCLUDE_FROM_ALL ${emulated_sources}
+    common/cuda_emulation.cc)
   target_include_directories(kerasllm_cuda_emulated PRIVATE ${CMAKE_CURRENT_SOURCE_DIR})
   target_compile_definitions(kerasllm_cuda_emulated PRIVATE KERASLLM_CUDA_EMULATED)
   # -ffp-contract=off: as adamw_cuda.cu is compiled for GPUs.
-  target_compile_options(kerasllm_cuda_emulated PRIVATE -x c++ -O1 -fno-strict-aliasing
+  target_compile_options(kerasllm_cuda_emulated PRIVATE -O1 -fno-strict-aliasing
     -ffp-contract=off -U_FORTIFY_SOURCE ${warnings} -Wno-unknown-pragmas)
 endfunction()

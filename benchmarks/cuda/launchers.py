@@ -13,7 +13,7 @@ import torch
 
 ROOT = pathlib.Path(__file__).parents[2]
 LIBRARY = ROOT / "build/cuda/libkerasllm_cuda.so"
-EMULATED_LIBRARY = ROOT / "build/native-tests/libkerasllm_cuda_emulated.so"
+EMULATED_LIBRARY = ROOT / "build/native/libkerasllm_cuda_emulated.so"
 
 TYPES = {torch.float32: 0, torch.bfloat16: 1, torch.float16: 2}
 KINDS = ("erf", "tanh", "silu", "relu")
