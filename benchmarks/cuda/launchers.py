@@ -140,6 +140,46 @@ _LSTM_BACKWARD = (
 LstmForward = _struct("LstmForward", shape=LstmShape, **dict.fromkeys(_LSTM_FORWARD, "p"))
 LstmBackward = _struct("LstmBackward", shape=LstmShape, **dict.fromkeys(_LSTM_BACKWARD, "p"))
 
+AttentionShape = _struct(
+    "AttentionShape",
+    batch="l",
+    query_length="l",
+    key_length="l",
+    num_heads="l",
+    num_key_value_heads="l",
+    head_dim="l",
+    value_dim="l",
+)
+AttentionOptions = _struct(
+    "AttentionOptions",
+    scale="f",
+    soft_cap="f",
+    causal="b",
+    window="l",
+    lengths="p",
+    query_offset="p",
+    query_mask="p",
+    mask_type=ctypes.c_int,
+    mask="p",
+    mask_batch_stride="l",
+    mask_head_stride="l",
+    mask_query_stride="l",
+    dropout=Dropout,
+)
+_ATTENTION = dict(shape=AttentionShape, options=AttentionOptions, query="p", key="p", value="p")
+AttentionForward = _struct("AttentionForward", **_ATTENTION, outputs="p", log_sum_exp="p")
+AttentionBackward = _struct(
+    "AttentionBackward",
+    **_ATTENTION,
+    outputs="p",
+    log_sum_exp="p",
+    d_outputs="p",
+    d_query="p",
+    d_key="p",
+    d_value="p",
+)
+MASK_TYPES = {torch.bool: 1, torch.float32: 2, torch.bfloat16: 3, torch.float16: 4}
+
 
 def _pointer(tensor):
     return None if tensor is None else tensor.data_ptr()
@@ -172,6 +212,10 @@ class Launchers:
         """Emulated only: shuffles the order in which threads run; 0 for none."""
         self._handle.kerasllm_cuda_set_order(ctypes.c_uint64(seed))
 
+    def set_shared_limit(self, size):
+        """Emulated only: the bytes of shared memory that a block may have."""
+        self._handle.kerasllm_cuda_set_shared_limit(ctypes.c_int64(size))
+
     def _launch(self, name, kind, args, *more, scratch=False):
         """Calls a launcher with the struct `args`; `more` stands between it and the scratch."""
         memory = None
@@ -188,6 +232,9 @@ class Launchers:
             ctypes.c_void_p(_pointer(memory)),
             ctypes.c_void_p(stream),
         )
+        self._check(name, error)
+
+    def _check(self, name, error):
         if error:
             text = self._handle.kerasllm_cuda_error_string(error).decode()
             raise RuntimeError(f"kerasllm_cuda_{name}: {text}")
@@ -199,6 +246,13 @@ class Launchers:
             memory = torch.full((max(size, 16),), 0xFF, dtype=torch.uint8, device=self.device)
             self._scratch = {size: memory}
         return memory
+
+    def mma_test(self, a, b, b_transposed, results):
+        """The products of `common/cuda_mma_test.cu`."""
+        stream = torch.cuda.current_stream().cuda_stream if self.device == "cuda" else 0
+        pointers = [ctypes.c_void_p(_pointer(v)) for v in (a, b, b_transposed, results)]
+        function = self._handle.kerasllm_cuda_mma_test
+        self._check("mma_test", function(TYPES[a.dtype], *pointers, ctypes.c_void_p(stream)))
 
     def layer_norm_forward(
         self,
@@ -346,3 +400,64 @@ class Launchers:
         pointers = [_pointer(tensors.get(name)) for name in _LSTM_BACKWARD]
         args = LstmBackward(self._lstm_shape(tensors, flags), *pointers)
         self._launch("lstm_backward", TYPES[tensors["inputs"].dtype], args, scratch=True)
+
+    def _attention(
+        self,
+        query,
+        key,
+        value,
+        scale,
+        soft_cap=0.0,
+        causal=False,
+        window=0,
+        lengths=None,
+        query_offset=None,
+        query_mask=None,
+        mask=None,
+        rate=0.0,
+        seed=None,
+    ):
+        """The fields that forward and backward share."""
+        batch, query_length, heads, head_dim = query.shape
+        _, key_length, kv_heads, value_dim = value.shape
+        strides = (0, 0, 0)
+        if mask is not None:
+            strides = [0 if mask.shape[axis] == 1 else mask.stride(axis) for axis in range(3)]
+        options = AttentionOptions(
+            scale,
+            soft_cap,
+            causal,
+            window,
+            *map(_pointer, (lengths, query_offset, query_mask)),
+            0 if mask is None else MASK_TYPES[mask.dtype],
+            _pointer(mask),
+            *strides,
+            dropout(rate, seed),
+        )
+        shape = (batch, query_length, key_length, heads, kv_heads, head_dim, value_dim)
+        return AttentionShape(*shape), options, *map(_pointer, (query, key, value))
+
+    def attention_forward(self, query, key, value, outputs, log_sum_exp, scale, **options):
+        """`options`: those of `_attention`."""
+        shared = self._attention(query, key, value, scale, **options)
+        args = AttentionForward(*shared, _pointer(outputs), _pointer(log_sum_exp))
+        self._launch("attention_forward", TYPES[query.dtype], args, scratch=True)
+
+    def attention_backward(
+        self,
+        query,
+        key,
+        value,
+        outputs,
+        log_sum_exp,
+        d_outputs,
+        d_query,
+        d_key,
+        d_value,
+        scale,
+        **options,
+    ):
+        shared = self._attention(query, key, value, scale, **options)
+        pointers = (outputs, log_sum_exp, d_outputs, d_query, d_key, d_value)
+        args = AttentionBackward(*shared, *map(_pointer, pointers))
+        self._launch("attention_backward", TYPES[query.dtype], args, scratch=True)
