@@ -172,6 +172,10 @@ class Launchers:
         """Emulated only: shuffles the order in which threads run; 0 for none."""
         self._handle.kerasllm_cuda_set_order(ctypes.c_uint64(seed))
 
+    def set_shared_limit(self, size):
+        """Emulated only: the bytes of shared memory that a block may have."""
+        self._handle.kerasllm_cuda_set_shared_limit(ctypes.c_int64(size))
+
     def _launch(self, name, kind, args, *more, scratch=False):
         """Calls a launcher with the struct `args`; `more` stands between it and the scratch."""
         memory = None
@@ -188,6 +192,9 @@ class Launchers:
             ctypes.c_void_p(_pointer(memory)),
             ctypes.c_void_p(stream),
         )
+        self._check(name, error)
+
+    def _check(self, name, error):
         if error:
             text = self._handle.kerasllm_cuda_error_string(error).decode()
             raise RuntimeError(f"kerasllm_cuda_{name}: {text}")
@@ -199,6 +206,13 @@ class Launchers:
             memory = torch.full((max(size, 16),), 0xFF, dtype=torch.uint8, device=self.device)
             self._scratch = {size: memory}
         return memory
+
+    def mma_test(self, a, b, b_transposed, results):
+        """The products of `common/cuda_mma_test.cu`."""
+        stream = torch.cuda.current_stream().cuda_stream if self.device == "cuda" else 0
+        pointers = [ctypes.c_void_p(_pointer(v)) for v in (a, b, b_transposed, results)]
+        function = self._handle.kerasllm_cuda_mma_test
+        self._check("mma_test", function(TYPES[a.dtype], *pointers, ctypes.c_void_p(stream)))
 
     def layer_norm_forward(
         self,

@@ -20,6 +20,10 @@ inline constexpr CudaType kCudaType<bfloat16> = kCudaBfloat16;
 template <>
 inline constexpr CudaType kCudaType<float16> = kCudaFloat16;
 
+// What launchers return for sizes that they do not serve, before they launch anything
+// (cudaErrorNotSupported).
+inline constexpr int kCudaNotSupported = 801;
+
 }  // namespace kerasllm
 
 // A sentence for what a launcher returned.
