@@ -139,6 +139,41 @@ _LSTM_BACKWARD = (
 ).split()
 LstmForward = _struct("LstmForward", shape=LstmShape, **dict.fromkeys(_LSTM_FORWARD, "p"))
 LstmBackward = _struct("LstmBackward", shape=LstmShape, **dict.fromkeys(_LSTM_BACKWARD, "p"))
+LinearCrossEntropyInputs = _struct(
+    "LinearCrossEntropyInputs",
+    rows="l",
+    vocabulary="l",
+    dim="l",
+    ignore_index="l",
+    label_smoothing="f",
+    z_loss="f",
+    hidden_states="p",
+    kernel="p",
+    bias="p",
+    labels="p",
+)
+LinearCrossEntropyForward = _struct(
+    "LinearCrossEntropyForward",
+    inputs=LinearCrossEntropyInputs,
+    losses="p",
+    correct="p",
+    log_sum_exp="p",
+    d_hidden_states="p",
+    d_kernel="p",
+    d_bias="p",
+)
+LinearCrossEntropyBackward = _struct(
+    "LinearCrossEntropyBackward",
+    inputs=LinearCrossEntropyInputs,
+    d_losses="p",
+    saved="b",
+    saved_d_hidden_states="p",
+    saved_d_kernel="p",
+    saved_d_bias="p",
+    d_hidden_states="p",
+    d_kernel="p",
+    d_bias="p",
+)
 
 
 def _pointer(tensor):
@@ -357,3 +392,49 @@ class Launchers:
         pointers = [_pointer(tensors.get(name)) for name in _LSTM_BACKWARD]
         args = LstmBackward(self._lstm_shape(tensors, flags), *pointers)
         self._launch("lstm_backward", TYPES[tensors["inputs"].dtype], args, scratch=True)
+
+    def _vocabulary_inputs(self, hidden_states, kernel, labels, bias, options):
+        rows, dim = hidden_states.shape
+        pointers = map(_pointer, (hidden_states, kernel, bias, labels))
+        return LinearCrossEntropyInputs(rows, len(kernel), dim, *options, *pointers)
+
+    def linear_cross_entropy_forward(
+        self,
+        hidden_states,
+        kernel,
+        labels,
+        losses,
+        correct,
+        log_sum_exp,
+        bias=None,
+        gradients=(None, None, None),
+        options=(-100, 0.0, 0.0),
+    ):
+        """`gradients`: for the hidden states, the kernel and the bias, or None for no such;
+        `options`: `ignore_index`, `label_smoothing` and `z_loss`."""
+        args = LinearCrossEntropyForward(
+            self._vocabulary_inputs(hidden_states, kernel, labels, bias, options),
+            *map(_pointer, (losses, correct, log_sum_exp, *gradients)),
+        )
+        self._launch("linear_cross_entropy_forward", TYPES[kernel.dtype], args, scratch=True)
+
+    def linear_cross_entropy_backward(
+        self,
+        hidden_states,
+        kernel,
+        labels,
+        d_losses,
+        results,
+        bias=None,
+        saved=None,
+        options=(-100, 0.0, 0.0),
+    ):
+        """`results` and `saved`: as the `gradients` of forward; `saved` is None without them."""
+        args = LinearCrossEntropyBackward(
+            self._vocabulary_inputs(hidden_states, kernel, labels, bias, options),
+            _pointer(d_losses),
+            saved is not None,
+            *map(_pointer, saved or (None, None, None)),
+            *map(_pointer, results),
+        )
+        self._launch("linear_cross_entropy_backward", TYPES[kernel.dtype], args, scratch=True)
