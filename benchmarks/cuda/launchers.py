@@ -21,10 +21,45 @@ KINDS = ("erf", "tanh", "silu", "relu")
 _LETTERS = {"l": ctypes.c_int64, "f": ctypes.c_float, "b": ctypes.c_bool, "p": ctypes.c_void_p}
 
 
+# The structures that launchers take, and not those that are parts of others.
+_ARGUMENTS = {}
+
+
 def _struct(name, **fields):
     """A ctypes structure; a field is a letter (int64, float, bool, pointer) or a structure."""
     types = [(key, _LETTERS.get(value, value)) for key, value in fields.items()]
-    return type(name, (ctypes.Structure,), {"_fields_": types})
+    for _, part in types:
+        _ARGUMENTS.pop(part.__name__, None)
+    result = type(name, (ctypes.Structure,), {"_fields_": types})
+    _ARGUMENTS[name] = result
+    return result
+
+
+def check_structures(library, structures=None):
+    """Compares the structures here with those that the library was compiled with.
+
+    Args:
+        library: A `ctypes.CDLL`.
+        structures: Dict of names and structures; all by default.
+
+    Raises:
+        RuntimeError: If the library has no structure of that name, or another size for it.
+    """
+    for name, structure in (_ARGUMENTS if structures is None else structures).items():
+        try:
+            size = getattr(library, f"kerasllm_cuda_sizeof_{name}")
+        except AttributeError:
+            raise RuntimeError(
+                f"{library._name} does not know {name}; build it again, or export the size in the"
+                " family's .cu (KERASLLM_CUDA_STRUCT)"
+            ) from None
+        size.restype = ctypes.c_int64
+        if size() != ctypes.sizeof(structure):
+            raise RuntimeError(
+                f"{name} has {size()} bytes in {library._name} and {ctypes.sizeof(structure)} in"
+                " benchmarks/cuda/launchers.py: build the library again, or make the structure"
+                " follow the family's header"
+            )
 
 
 Dropout = _struct(
@@ -117,7 +152,6 @@ AdamwCuda = _struct(
     "AdamwCuda", parameters="p", num_parameters="l", step=AdamwStep, learning_rate="p", alpha="p"
 )
 
-
 LstmShape = _struct(
     "LstmShape",
     batch="l",
@@ -139,6 +173,44 @@ _LSTM_BACKWARD = (
 ).split()
 LstmForward = _struct("LstmForward", shape=LstmShape, **dict.fromkeys(_LSTM_FORWARD, "p"))
 LstmBackward = _struct("LstmBackward", shape=LstmShape, **dict.fromkeys(_LSTM_BACKWARD, "p"))
+DropoutArgs = _struct(
+    "DropoutArgs", rows="l", columns="l", dropout=Dropout, inputs="p", outputs="p"
+)
+LinearCrossEntropyInputs = _struct(
+    "LinearCrossEntropyInputs",
+    rows="l",
+    vocabulary="l",
+    dim="l",
+    ignore_index="l",
+    label_smoothing="f",
+    z_loss="f",
+    hidden_states="p",
+    kernel="p",
+    bias="p",
+    labels="p",
+)
+LinearCrossEntropyForward = _struct(
+    "LinearCrossEntropyForward",
+    inputs=LinearCrossEntropyInputs,
+    losses="p",
+    correct="p",
+    log_sum_exp="p",
+    d_hidden_states="p",
+    d_kernel="p",
+    d_bias="p",
+)
+LinearCrossEntropyBackward = _struct(
+    "LinearCrossEntropyBackward",
+    inputs=LinearCrossEntropyInputs,
+    d_losses="p",
+    saved="b",
+    saved_d_hidden_states="p",
+    saved_d_kernel="p",
+    saved_d_bias="p",
+    d_hidden_states="p",
+    d_kernel="p",
+    d_bias="p",
+)
 
 AttentionShape = _struct(
     "AttentionShape",
@@ -205,6 +277,7 @@ class Launchers:
     def __init__(self, library, device):
         self.device = device
         self._handle = ctypes.CDLL(str(library))
+        check_structures(self._handle)
         self._handle.kerasllm_cuda_error_string.restype = ctypes.c_char_p
         self._scratch = {}
 
@@ -298,6 +371,10 @@ class Launchers:
         shape = LayerNormShape(rows, dim, rms, dropout(rate, seed))
         args = LayerNormBackward(shape, *map(_pointer, pointers))
         self._launch("layer_norm_backward", TYPES[sum.dtype], args, scratch=True)
+
+    def dropout(self, inputs, outputs, rate, seed):
+        args = DropoutArgs(*inputs.shape, dropout(rate, seed), *map(_pointer, (inputs, outputs)))
+        self._launch("dropout", TYPES[inputs.dtype], args)
 
     def gelu_forward(self, inputs, outputs, bias=None, kind="erf", gated=False):
         shape = GeluShape(*outputs.shape, KINDS.index(kind), gated)
@@ -461,3 +538,49 @@ class Launchers:
         pointers = (outputs, log_sum_exp, d_outputs, d_query, d_key, d_value)
         args = AttentionBackward(*shared, *map(_pointer, pointers))
         self._launch("attention_backward", TYPES[query.dtype], args, scratch=True)
+
+    def _vocabulary_inputs(self, hidden_states, kernel, labels, bias, options):
+        rows, dim = hidden_states.shape
+        pointers = map(_pointer, (hidden_states, kernel, bias, labels))
+        return LinearCrossEntropyInputs(rows, len(kernel), dim, *options, *pointers)
+
+    def linear_cross_entropy_forward(
+        self,
+        hidden_states,
+        kernel,
+        labels,
+        losses,
+        correct,
+        log_sum_exp,
+        bias=None,
+        gradients=(None, None, None),
+        options=(-100, 0.0, 0.0),
+    ):
+        """`gradients`: for the hidden states, the kernel and the bias, or None for no such;
+        `options`: `ignore_index`, `label_smoothing` and `z_loss`."""
+        args = LinearCrossEntropyForward(
+            self._vocabulary_inputs(hidden_states, kernel, labels, bias, options),
+            *map(_pointer, (losses, correct, log_sum_exp, *gradients)),
+        )
+        self._launch("linear_cross_entropy_forward", TYPES[kernel.dtype], args, scratch=True)
+
+    def linear_cross_entropy_backward(
+        self,
+        hidden_states,
+        kernel,
+        labels,
+        d_losses,
+        results,
+        bias=None,
+        saved=None,
+        options=(-100, 0.0, 0.0),
+    ):
+        """`results` and `saved`: as the `gradients` of forward; `saved` is None without them."""
+        args = LinearCrossEntropyBackward(
+            self._vocabulary_inputs(hidden_states, kernel, labels, bias, options),
+            _pointer(d_losses),
+            saved is not None,
+            *map(_pointer, saved or (None, None, None)),
+            *map(_pointer, results),
+        )
+        self._launch("linear_cross_entropy_backward", TYPES[kernel.dtype], args, scratch=True)

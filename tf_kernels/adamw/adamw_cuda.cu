@@ -218,3 +218,6 @@ int64_t kerasllm_cuda_adamw_scratch(int, const void* args) {
   const auto& a = *static_cast<const kerasllm::AdamwCuda*>(args);
   return a.step.global_clipnorm > 0.0f ? kerasllm::all_blocks(a) * 8 + 8 : 0;
 }
+
+KERASLLM_CUDA_STRUCT(AdamwParameter, kerasllm::AdamwParameter)
+KERASLLM_CUDA_STRUCT(AdamwCuda, kerasllm::AdamwCuda)

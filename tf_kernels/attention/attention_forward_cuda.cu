@@ -234,3 +234,6 @@ int kerasllm_cuda_attention_forward(int type, const void* args, void*, void* str
                              stream);
   });
 }
+
+KERASLLM_CUDA_STRUCT(AttentionForward, kerasllm::AttentionForward<float>)
+KERASLLM_CUDA_STRUCT(AttentionBackward, kerasllm::AttentionBackward<float>)

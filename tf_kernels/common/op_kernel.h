@@ -54,15 +54,16 @@ struct ComputeType<Eigen::half> {
 // Where an OpKernel's tensors lie. A family's kernels are templates of it, with a function `run`
 // for each: all checks are shared.
 struct OnCpu {
-  static Dropout dropout(float rate, const tensorflow::Tensor& seed) {
-    return make_dropout(rate, seed.flat<int32_t>().data());
-  }
+  // Whether the host can look at what tensors hold.
+  static constexpr bool kHostReads = true;
+  static Dropout dropout(float rate, const int32_t* seed) { return make_dropout(rate, seed); }
 };
 
 #ifdef KERASLLM_HAS_CUDA
 struct OnGpu {
-  static Dropout dropout(float rate, const tensorflow::Tensor& seed) {
-    return make_device_dropout(rate, seed.flat<int32_t>().data());
+  static constexpr bool kHostReads = false;
+  static Dropout dropout(float rate, const int32_t* seed) {
+    return make_device_dropout(rate, seed);
   }
 };
 

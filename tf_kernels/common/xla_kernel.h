@@ -50,6 +50,8 @@ class XlaParallel final : public Parallel {
 struct XlaOnCpu {
   xla::ffi::ThreadPool pool;
 
+  // Whether the host can look at what tensors hold.
+  static constexpr bool kHostReads = true;
   static Dropout dropout(float rate, const int32_t* seed) { return make_dropout(rate, seed); }
 };
 
@@ -58,6 +60,7 @@ struct XlaOnGpu {
   void* stream;
   xla::ffi::ScratchAllocator scratch;  // what it gave goes back when the handler returns
 
+  static constexpr bool kHostReads = false;
   static Dropout dropout(float rate, const int32_t* seed) {
     return make_device_dropout(rate, seed);
   }

@@ -59,3 +59,5 @@ int kerasllm_cuda_dropout(int type, const void* args, void*, void* stream) {
     return kerasllm::run(*static_cast<const kerasllm::DropoutArgs<decltype(t)>*>(args), stream);
   });
 }
+
+KERASLLM_CUDA_STRUCT(DropoutArgs, kerasllm::DropoutArgs<float>)

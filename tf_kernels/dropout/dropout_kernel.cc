@@ -46,8 +46,8 @@ class DropoutOp : public tensorflow::OpKernel {
     if (inputs.NumElements() == 0) return;
     const int64_t columns = inputs.dim_size(inputs.dims() - 1);
     const DropoutArgs<typename ComputeType<T>::type> args = {
-        inputs.NumElements() / columns, columns, Device::dropout(rate_, seed), data_of<T>(inputs),
-        data_of<T>(outputs)};
+        inputs.NumElements() / columns, columns, Device::dropout(rate_, data_of<int32_t>(seed)),
+        data_of<T>(inputs), data_of<T>(outputs)};
     run(Device(), context, args);
   }
 

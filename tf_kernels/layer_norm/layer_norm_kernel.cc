@@ -61,7 +61,7 @@ class LayerNormBase : public OpKernel {
  protected:
   LayerNormShape shape_of(const TensorShape& shape, const Tensor& seed) const {
     return {rows_of(shape).num_elements(), shape.dim_size(shape.dims() - 1), rms_,
-            Device::dropout(rate_, seed)};
+            Device::dropout(rate_, data_of<int32_t>(seed))};
   }
 
   bool rms_;
