@@ -1,8 +1,8 @@
 // Matrix products a * b in tiles. An epilogue takes each tile of the result while it is in
 // registers, so that what follows from it (statistics of a row, say) needs no second pass.
 //
-// Two forms: this file's in float32, for float32 operands and for GPUs without the instructions of
-// the other, and that of the tensor cores (common/cuda_gemm_mma.h). Sums run over the depth in
+// Two forms: this file's in float32, and that of the tensor cores (common/cuda_gemm_mma.h), which
+// also chooses between them. Sums run over the depth in
 // order, in float32: the same bits in every run.
 //
 // An epilogue is called by all threads of a block as
@@ -201,25 +201,11 @@ __global__ void __launch_bounds__(FmaTile::kThreads, 1)
   epilogue(tile, place, a_tile[0]);
 }
 
-// Columns of a tile, which statistics of a tile's rows are made over.
-template <class T>
-int64_t gemm_tile_columns() {
-  return FmaTile::kTileColumns;
-}
-
 template <class Tile, class T>
 dim3 gemm_grid(const GemmProblem<T>& problem) {
   const int64_t tiles = cuda_ceil_div(problem.rows, Tile::kTileRows) *
                         cuda_ceil_div(problem.columns, Tile::kTileColumns);
   return dim3(static_cast<unsigned>(tiles), static_cast<unsigned>(problem.splits));
-}
-
-// kAlong: the depth lies along the operand's rows. At most 2^31 - 1 tiles and 65535 splits.
-template <bool kAAlong, bool kBAlong, class T, class Epilogue>
-int gemm(const GemmProblem<T>& problem, const Epilogue& epilogue, void* stream) {
-  if (problem.rows == 0 || problem.columns == 0) return 0;
-  return launch(&fma_gemm_kernel<T, kAAlong, kBAlong, Epilogue>, gemm_grid<FmaTile>(problem),
-                dim3(FmaTile::kThreads), 0, stream, problem, epilogue);
 }
 
 }  // namespace

@@ -1,5 +1,5 @@
-// Linear cross-entropy on the GPU: products in tiles (common/cuda_gemm.h), and between them what is
-// in linear_cross_entropy_cuda_rows.h.
+// Linear cross-entropy on the GPU: products in tiles (common/cuda_gemm_mma.h), and between them
+// what is in linear_cross_entropy_cuda_rows.h.
 //
 // Forward goes chunk of rows by chunk of rows over all classes. The epilogue of the logits' product
 // keeps exp(logit - the tile's largest), which half precision keeps as well as a probability; when
@@ -10,6 +10,7 @@
 //
 // Rows that do not count are left out: a list of the others is made on the device, and the hidden
 // states are gathered by it. The host does not know how many these are; blocks without work end.
+#include "common/cuda_gemm_mma.h"
 #include "linear_cross_entropy/linear_cross_entropy_cuda.h"
 #include "linear_cross_entropy/linear_cross_entropy_cuda_rows.h"
 

@@ -57,101 +57,77 @@ struct TakeLogits {
 
   template <class Tile>
   KERASLLM_DEVICE void operator()(Tile& tile, const GemmPlace& place, float* shared) const {
-    const int64_t tile_index = place.column / Tile::kTileColumns;
-    float bias_of[Tile::kColumns];
-    bool inside[Tile::kColumns];
+    // What a warp found in its part of a row, for the other warps of that row.
+    constexpr int kPlaces = Tile::kTileRows * Tile::kWarpsAcross;
+    float *const largests = shared, *const sums = shared + 2 * kPlaces,
+                 *const totals = sums + kPlaces;
+    int32_t* const bests = reinterpret_cast<int32_t*>(shared + kPlaces);
+    const bool writes = threadIdx.x % Tile::kRowLanes == 0;
 #pragma unroll
     for (int j = 0; j < Tile::kColumns; ++j) {
       const int64_t column = place.column + tile.column(j);
-      inside[j] = column < place.columns;
-      bias_of[j] = inside[j] && bias != nullptr ? bias[first_class + column] : 0.0f;
+      const bool inside = column < place.columns;
+      const float added = inside && bias != nullptr ? bias[first_class + column] : 0.0f;
+#pragma unroll
+      for (int i = 0; i < Tile::kRows; ++i) {
+        tile.value(i, j) = inside ? tile.value(i, j) + added : -INFINITY;
+      }
     }
-    float largest[Tile::kRows];
-    int32_t best[Tile::kRows];
+    const int32_t first = static_cast<int32_t>(first_class + place.column);
 #pragma unroll
     for (int i = 0; i < Tile::kRows; ++i) {
       const int64_t row = place.row + tile.row(i);
-      const int64_t label = row < place.rows ? rows.labels[row] - first_class - place.column : -1;
-      largest[i] = kLeast;
-      best[i] = -1;
+      const int32_t label = row < place.rows ? rows.labels[row] : -1;
+      float largest = kLeast;
+      int32_t best = -1;
+#pragma unroll
+      for (int j = 0; j < Tile::kColumns; ++j) {
+        const float v = tile.value(i, j);
+        if (v > largest) {
+          largest = v;
+          best = first + tile.column(j);
+        }
+        if (first + tile.column(j) == label) rows.label_logit[row] = v;
+      }
+#pragma unroll
+      for (int lanes = 1; lanes < Tile::kRowLanes; lanes *= 2) {
+        take_larger(__shfl_xor_sync(kAllLanes, largest, lanes),
+                    __shfl_xor_sync(kAllLanes, best, lanes), largest, best);
+      }
+      const int at = tile.row(i) * Tile::kWarpsAcross + tile.warp_across();
+      if (writes) {
+        largests[at] = largest;
+        bests[at] = best;
+      }
+    }
+    __syncthreads();
+#pragma unroll
+    for (int i = 0; i < Tile::kRows; ++i) {
+      const int at = tile.row(i) * Tile::kWarpsAcross;
+      float largest = kLeast;
+#pragma unroll
+      for (int warp = 0; warp < Tile::kWarpsAcross; ++warp) {
+        largest = fmaxf(largest, largests[at + warp]);
+      }
+      float sum = 0.0f, total = 0.0f;
 #pragma unroll
       for (int j = 0; j < Tile::kColumns; ++j) {
         float& v = tile.value(i, j);
-        v = inside[j] ? v + bias_of[j] : -INFINITY;
-        if (v > largest[i]) {
-          largest[i] = v;
-          best[i] = static_cast<int32_t>(first_class + place.column) + tile.column(j);
-        }
-        if (tile.column(j) == label && inside[j]) rows.label_logit[row] = v;
+        total += place.column + tile.column(j) < place.columns ? v : 0.0f;
+        v = expf(v - largest);
+        sum += v;
       }
-      for_lanes<Tile>([&](int lanes) {
-        take_larger(__shfl_xor_sync(kAllLanes, largest[i], lanes),
-                    __shfl_xor_sync(kAllLanes, best[i], lanes), largest[i], best[i]);
-      });
-    }
-    const bool writes = threadIdx.x % Tile::kRowLanes == 0;
-    if constexpr (Tile::kWarpsAcross > 1) {
-      int32_t* const bests = reinterpret_cast<int32_t*>(shared + kPlaces<Tile>);
-      each_warp(tile, [&](int i, int at) {
-        if (!writes) return;
-        shared[at] = largest[i];
-        bests[at] = best[i];
-      });
-      __syncthreads();
 #pragma unroll
-      for (int i = 0; i < Tile::kRows; ++i) {
-        for (int warp = 0; warp < Tile::kWarpsAcross; ++warp) {
-          const int at = tile.row(i) * Tile::kWarpsAcross + warp;
-          take_larger(shared[at], bests[at], largest[i], best[i]);
-        }
+      for (int lanes = 1; lanes < Tile::kRowLanes; lanes *= 2) {
+        sum += __shfl_xor_sync(kAllLanes, sum, lanes);
+        total += __shfl_xor_sync(kAllLanes, total, lanes);
       }
-    }
-    float sum[Tile::kRows], total[Tile::kRows];
-#pragma unroll
-    for (int i = 0; i < Tile::kRows; ++i) {
-      sum[i] = total[i] = 0.0f;
-#pragma unroll
-      for (int j = 0; j < Tile::kColumns; ++j) {
-        float& v = tile.value(i, j);
-        total[i] += inside[j] ? v : 0.0f;
-        v = expf(v - largest[i]);
-        sum[i] += v;
+      if (writes) {
+        sums[at + tile.warp_across()] = sum;
+        totals[at + tile.warp_across()] = total;
       }
-      for_lanes<Tile>([&](int lanes) {
-        sum[i] += __shfl_xor_sync(kAllLanes, sum[i], lanes);
-        total[i] += __shfl_xor_sync(kAllLanes, total[i], lanes);
-      });
-    }
-    if constexpr (Tile::kWarpsAcross > 1) {
-      float* const sums = shared + 2 * kPlaces<Tile>;
-      each_warp(tile, [&](int i, int at) {
-        if (!writes) return;
-        sums[at] = sum[i];
-        sums[kPlaces<Tile> + at] = total[i];
-      });
-      __syncthreads();
-#pragma unroll
-      for (int i = 0; i < Tile::kRows; ++i) {
-        sum[i] = total[i] = 0.0f;
-        for (int warp = 0; warp < Tile::kWarpsAcross; ++warp) {
-          const int at = tile.row(i) * Tile::kWarpsAcross + warp;
-          sum[i] += sums[at];
-          total[i] += sums[kPlaces<Tile> + at];
-        }
-      }
-    }
-#pragma unroll
-    for (int i = 0; i < Tile::kRows; ++i) {
       const int64_t row = place.row + tile.row(i);
-      if (row >= place.rows) continue;
-      if (writes && tile.warp_across() == 0) {
-        const int64_t at = tile_index * statistics.stride + row;
-        statistics.largest[at] = largest[i];
-        statistics.sum[at] = sum[i];
-        statistics.total[at] = total[i];
-        statistics.best[at] = best[i];
-      }
-      if (block == nullptr) continue;
+      if (block == nullptr || row >= place.rows) continue;
 #pragma unroll
       for (int j = 0; j < Tile::kColumns; j += 2) {
         const int64_t column = place.column + tile.column(j);
@@ -159,23 +135,26 @@ struct TakeLogits {
         if (column < stride) store(block + row * stride + column, pair);
       }
     }
-  }
-
-  template <class Tile>
-  static constexpr int kPlaces = Tile::kTileRows * Tile::kWarpsAcross;
-
-  template <class Tile, class Body>
-  static KERASLLM_DEVICE void for_lanes(const Body& body) {
+    __syncthreads();
+    const int row = static_cast<int>(threadIdx.x);
+    if (row >= Tile::kTileRows || place.row + row >= place.rows) return;
+    float largest = kLeast, sum = 0.0f, total = 0.0f;
+    int32_t best = -1;
 #pragma unroll
-    for (int lanes = 1; lanes < Tile::kRowLanes; lanes *= 2) body(lanes);
-  }
-  template <class Tile, class Body>
-  static KERASLLM_DEVICE void each_warp(const Tile& tile, const Body& body) {
-#pragma unroll
-    for (int i = 0; i < Tile::kRows; ++i) {
-      body(i, tile.row(i) * Tile::kWarpsAcross + tile.warp_across());
+    for (int warp = 0; warp < Tile::kWarpsAcross; ++warp) {
+      const int at = row * Tile::kWarpsAcross + warp;
+      take_larger(largests[at], bests[at], largest, best);
+      sum += sums[at];
+      total += totals[at];
     }
+    const int64_t to = place.column / Tile::kTileColumns * statistics.stride + place.row + row;
+    statistics.largest[to] = largest;
+    statistics.sum[to] = sum;
+    statistics.total[to] = total;
+    statistics.best[to] = best;
   }
+
+ private:
   static KERASLLM_DEVICE void take_larger(float other, int32_t other_best, float& largest,
                                           int32_t& best) {
     if (other_best < 0) return;  // no number in there
