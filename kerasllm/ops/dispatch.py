@@ -16,7 +16,9 @@ GPU_DTYPES = (*DTYPES, "float16")
 # Families whose ops run on a GPU. Where there is one, the others are left to keras.ops, which does
 # too: an op without a kernel for the device would have its tensors copied to the CPU and back.
 # Families that work on strings stay on the CPU.
-GPU_FAMILIES = frozenset({"adamw", "dropout", "embedding", "gelu", "layer_norm", "lstm"})
+GPU_FAMILIES = frozenset(
+    ("adamw", "dropout", "embedding", "gelu", "layer_norm", "linear_cross_entropy", "lstm")
+)
 
 _composed = contextvars.ContextVar("kerasllm_composed", default=False)
 
