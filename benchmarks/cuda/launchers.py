@@ -250,6 +250,28 @@ AttentionBackward = _struct(
     d_key="p",
     d_value="p",
 )
+CachedAttentionShape = _struct(
+    "CachedAttentionShape",
+    batch="l",
+    query_length="l",
+    max_length="l",
+    num_heads="l",
+    num_key_value_heads="l",
+    head_dim="l",
+)
+CachedAttention = _struct(
+    "CachedAttention",
+    shape=CachedAttentionShape,
+    scale="f",
+    window="l",
+    start="l",
+    first_key="p",
+    query="p",
+    key_cache="p",
+    value_cache="p",
+    outputs="p",
+)
+CacheUpdate = _struct("CacheUpdate", shape=CachedAttentionShape, start="l", rows="p", cache="p")
 MASK_TYPES = {torch.bool: 1, torch.float32: 2, torch.bfloat16: 3, torch.float16: 4}
 
 
@@ -584,3 +606,31 @@ class Launchers:
             *map(_pointer, results),
         )
         self._launch("linear_cross_entropy_backward", TYPES[kernel.dtype], args, scratch=True)
+
+    def cached_attention(
+        self,
+        query,
+        key_cache,
+        value_cache,
+        outputs,
+        scale,
+        start,
+        window=0,
+        first_key=None,
+        device_start=None,
+    ):
+        """`device_start`: an int32 scalar on the device, taken instead of `start`."""
+        batch, query_length, heads, dim = query.shape
+        _, kv_heads, max_length, _ = key_cache.shape
+        shape = CachedAttentionShape(batch, query_length, max_length, heads, kv_heads, dim)
+        pointers = map(_pointer, (first_key, query, key_cache, value_cache, outputs))
+        args = CachedAttention(shape, scale, window, start, *pointers)
+        place = ctypes.c_void_p(_pointer(device_start))
+        self._launch("cached_attention", TYPES[query.dtype], args, place, scratch=True)
+
+    def cache_update(self, rows, cache, start, device_start=None):
+        batch, length, kv_heads, dim = rows.shape
+        shape = CachedAttentionShape(batch, length, cache.shape[2], kv_heads, kv_heads, dim)
+        args = CacheUpdate(shape, start, _pointer(rows), _pointer(cache))
+        place = ctypes.c_void_p(_pointer(device_start))
+        self._launch("cache_update", TYPES[rows.dtype], args, place)

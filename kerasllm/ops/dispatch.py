@@ -17,7 +17,16 @@ GPU_DTYPES = (*DTYPES, "float16")
 # too: an op without a kernel for the device would have its tensors copied to the CPU and back.
 # Families that work on strings stay on the CPU.
 GPU_FAMILIES = frozenset(
-    ("adamw", "dropout", "embedding", "gelu", "layer_norm", "linear_cross_entropy", "lstm")
+    (
+        "adamw",
+        "attention",
+        "dropout",
+        "embedding",
+        "gelu",
+        "layer_norm",
+        "linear_cross_entropy",
+        "lstm",
+    )
 )
 
 _composed = contextvars.ContextVar("kerasllm_composed", default=False)

@@ -13,7 +13,7 @@ DTYPES = [torch.float32, torch.bfloat16, torch.float16]
 
 @dataclass
 class Case:
-    """Sizes, and options of the launcher; `mask`: its dtype and whether it is of one head, query."""
+    """Sizes and options; `mask`: its dtype, whether it is of one head, whether of one query."""
 
     batch: int
     query_length: int
@@ -188,8 +188,150 @@ def check_forward(kernels, inputs, name, repeats=None):
     return results, wide, reference, plain, plain_outputs
 
 
+def check_backward(kernels, inputs, forward, wide, reference, plain, plain_outputs, name):
+    sources = {"d_query": inputs.query, "d_key": inputs.key, "d_value": inputs.value}
+    shapes = {key: (tuple(tensor.shape), inputs.dtype) for key, tensor in sources.items()}
+    results = Results(inputs.device, **shapes)
+    outputs, log_sum_exp = forward["outputs"].clone(), forward["log_sum_exp"].clone()
+    run(
+        kernels,
+        results,
+        lambda: kernels.attention_backward(
+            *sources.values(),
+            outputs,
+            log_sum_exp,
+            inputs.d_outputs,
+            *results.tensors.values(),
+            **inputs.options,
+        ),
+    )
+    gradients = torch.autograd.grad(reference, wide, inputs.d_outputs.double())
+    plain_gradients = torch.autograd.grad(plain_outputs, plain, inputs.d_outputs)
+    for key, gradient, plain_gradient in zip(sources, gradients, plain_gradients, strict=True):
+        check_error(f"{key} {name} {inputs.dtype}", results[key], gradient, plain_gradient)
+
+
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("name", CASES)
 def test_forward_and_backward(kernels, dtype, name):
     inputs = Inputs(CASES[name], dtype, kernels.device)
-    check_forward(kernels, inputs, f"{name} {dtype}")
+    check_backward(kernels, inputs, *check_forward(kernels, inputs, f"{name} {dtype}"), name)
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("limit", [65536, 101376])
+def test_gpus_with_less_shared_memory(kernels, dtype, limit):
+    """64 KB of sm_75 and 99 KB of sm_86: fewer rows, or no second stage."""
+    if kernels.device != "cpu":
+        pytest.skip("the GPU has the shared memory that it has")
+    kernels.set_shared_limit(limit)
+    try:
+        for dim in (64, 128, 256):
+            options = {"causal": True, "rate": 0.25}
+            inputs = Inputs(Case(1, 50, 45, 2, 1, dim, options=options), dtype, kernels.device)
+            name = f"{limit} bytes, head of {dim}"
+            check_backward(kernels, inputs, *check_forward(kernels, inputs, name, 1), name)
+    finally:
+        kernels.set_shared_limit(1 << 30)
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_what_dropout_keeps_is_the_cpus_choice(kernels, dtype):
+    """With the identity as values, the outputs are the probabilities that were kept."""
+    for case in (
+        Case(2, 70, 60, 2, 1, 64, options={"rate": 0.4}),
+        Case(1, 40, 128, 1, 1, 128, options={"rate": 0.1}),
+    ):
+        inputs = Inputs(case, dtype, kernels.device)
+        inputs.query.mul_(0.1)
+        dim = inputs.value.shape[-1]
+        assert case.key_length <= dim
+        eye = torch.eye(case.key_length, dim, device=kernels.device)
+        inputs.value = eye[None, :, None].expand_as(inputs.value).to(dtype).contiguous()
+        results = inputs.results()
+        kernels.attention_forward(
+            inputs.query, inputs.key, inputs.value, *results.tensors.values(), **inputs.options
+        )
+        kept = results["outputs"].transpose(1, 2)[..., : case.key_length] != 0
+        assert torch.equal(kept, inputs.factors != 0)
+
+
+@pytest.mark.parametrize("dim", [59, 128])
+def test_length_1025(kernels, dim):
+    """Many tiles, and one key and one query in the last of them."""
+    case = Case(1, 1025 if kernels.device == "cuda" else 129, 1025, 1, 1, dim)
+    inputs = Inputs(case, torch.bfloat16, kernels.device)
+    check_backward(kernels, inputs, *check_forward(kernels, inputs, f"1025 x {dim}", 1), "1025")
+
+
+def test_large_scores_neither_overflow_nor_vanish(kernels):
+    case = Case(1, 33, 70, 1, 1, 64, options={"scale": 30.0})
+    inputs = Inputs(case, torch.float16, kernels.device)
+    results = inputs.results()
+    arguments = (inputs.query, inputs.key, inputs.value, *results.tensors.values())
+    kernels.attention_forward(*arguments, **inputs.options)
+    reference, log_sum_exp = inputs.plain(
+        inputs.query.double(), inputs.key.double(), inputs.value.double()
+    )
+    torch.testing.assert_close(results["outputs"].double(), reference, atol=5e-3, rtol=0)
+    torch.testing.assert_close(results["log_sum_exp"].double(), log_sum_exp, atol=1e-3, rtol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_a_query_with_a_nan_is_nan_and_no_other(kernels, dtype):
+    inputs = Inputs(Case(1, 40, 50, 2, 1, 64), dtype, kernels.device)
+    inputs.query[0, 7, 1, 3] = math.nan
+    results = inputs.results()
+    arguments = (inputs.query, inputs.key, inputs.value, *results.tensors.values())
+    kernels.attention_forward(*arguments, **inputs.options)
+    bad = torch.zeros(1, 40, 2, dtype=torch.bool, device=kernels.device)
+    bad[0, 7, 1] = True
+    assert torch.equal(results["outputs"].isnan().all(-1), bad)
+    assert torch.equal(results["outputs"].isnan().any(-1), bad)
+
+
+def test_what_lies_behind_a_length_is_not_read(kernels):
+    case = Case(2, 20, 90, 1, 1, 64, lengths=(70, 13))
+    inputs = Inputs(case, torch.bfloat16, kernels.device)
+    for batch, length in enumerate(case.lengths):
+        inputs.key[batch, length:] = math.nan
+        inputs.value[batch, length:] = math.nan
+    results = inputs.results()
+    arguments = (inputs.query, inputs.key, inputs.value, *results.tensors.values())
+    kernels.attention_forward(*arguments, **inputs.options)
+    assert not results["outputs"].isnan().any()
+
+
+def test_lengths_and_offsets_out_of_range_are_taken_into_it(kernels):
+    inside = Case(2, 20, 30, 1, 1, 64, lengths=(30, 0), offset=(0, 5), options={"causal": True})
+    expected, got = [], []
+    for lengths, offset, results in (
+        ((30, 0), (0, 5), expected),
+        ((1000, -4), (-9, 5), got),
+    ):
+        inputs = Inputs(inside, torch.bfloat16, kernels.device)
+        for name, values in (("lengths", lengths), ("query_offset", offset)):
+            inputs.options[name] = torch.tensor(values, dtype=torch.int32, device=kernels.device)
+        made = inputs.results()
+        arguments = (inputs.query, inputs.key, inputs.value, *made.tensors.values())
+        kernels.attention_forward(*arguments, **inputs.options)
+        results.append(made["outputs"].clone())
+    assert torch.equal(expected[0], got[0])
+
+
+def test_empty_tensors_and_what_is_not_served(kernels):
+    for sizes in ((0, 5, 7), (2, 0, 7), (2, 5, 0)):
+        inputs = Inputs(Case(*sizes, 2, 1, 8), torch.float32, kernels.device)
+        results = inputs.results()
+        arguments = (inputs.query, inputs.key, inputs.value, *results.tensors.values())
+        kernels.attention_forward(*arguments, **inputs.options)
+        assert not results["outputs"].any()
+        assert (results["log_sum_exp"] == -math.inf).all()
+        gradients = [torch.full_like(v, math.nan) for v in arguments[:3]]
+        kernels.attention_backward(*arguments, inputs.d_outputs, *gradients, **inputs.options)
+        assert not any(gradient.any() for gradient in gradients)
+    inputs = Inputs(Case(1, 2, 2, 1, 1, 257), torch.float32, kernels.device)
+    results = inputs.results()
+    arguments = (inputs.query, inputs.key, inputs.value, *results.tensors.values())
+    with pytest.raises(RuntimeError, match="not supported"):
+        kernels.attention_forward(*arguments, **inputs.options)

@@ -3,6 +3,7 @@
 #define KERASLLM_ATTENTION_ATTENTION_CUDA_RULES_H_
 
 #include "attention/attention.h"
+#include "attention/attention_cuda_softmax.h"
 #include "common/cuda.h"
 
 namespace kerasllm {
@@ -10,14 +11,14 @@ namespace {
 
 constexpr int kMostLength = 1 << 29;  // sums of three places fit in an int
 constexpr int64_t kMostBlocks = 0x7fffffff;
-constexpr float kLog2E = 1.4426950408889634f, kLn2 = 0.6931471805599453f;
-
-KERASLLM_DEVICE float infinity() { return bits_as_float(0x7f800000u); }
 
 // Right to 2e-7, which is much where v is small, but little beside the products of half precision.
 KERASLLM_DEVICE float fast_tanh(float v) {
   return 1.0f - 2.0f / (1.0f + fast_exp2(2.0f * kLog2E * v));
 }
+
+KERASLLM_DEVICE int min_of(int a, int b) { return a < b ? a : b; }
+KERASLLM_DEVICE int max_of(int a, int b) { return a > b ? a : b; }
 
 struct Range {
   int begin, end;
@@ -29,7 +30,8 @@ static inline __host__ __device__ bool finishes_scores(const AttentionOptions& o
   return options.mask_type != MaskType::kNone || options.soft_cap > 0.0f || !(options.scale > 0.0f);
 }
 
-// One head of one batch element.
+// One head of one batch element, of products of T.
+template <class T>
 struct Head {
   const AttentionOptions& options;
   int query_length, key_length;
@@ -37,7 +39,7 @@ struct Head {
   int offset;  // of the first query among the keys
   int window;
   bool finishes;
-  float multiplier;  // from what score() gives to powers of two
+  float multiplier;  // from what score() gives to kUnit<T>
   int batch, head, num_heads;
 
   KERASLLM_DEVICE Head(const AttentionShape& shape, const AttentionOptions& o, int64_t b,
@@ -49,7 +51,7 @@ struct Head {
         offset(0),
         window(static_cast<int>(cuda_min(o.window, kMostLength))),
         finishes(finishes_scores(o)),
-        multiplier(finishes ? 1.0f : o.scale * kLog2E),
+        multiplier(finishes ? 1.0f : o.scale * kUnit<T>),
         batch(static_cast<int>(b)),
         head(static_cast<int>(index)),
         num_heads(static_cast<int>(shape.num_heads)) {
@@ -91,10 +93,10 @@ struct Head {
     return sees(query, last_key) && sees(last_query, key);
   }
 
-  // The score of a product: minus infinity where it is not seen. Where `finishes`, in powers of two
+  // The score of a product: minus infinity where it is not seen. Where `finishes`, in kUnit<T>
   // and with the derivative by the scaled product as `slope`, else the product itself.
   // Without `kMasks` there is no mask.
-  template <class T, bool kMasks>
+  template <bool kMasks>
   KERASLLM_DEVICE float score(float product, int query, int key, float* slope) const {
     const bool seen = sees(query, key);
     if (!finishes) return seen ? product : -infinity();
@@ -110,7 +112,7 @@ struct Head {
       const float added = mask_value(query, key);
       x = added == -infinity() ? added : x + added;
     }
-    return x * kLog2E;
+    return x * kUnit<T>;
   }
   // What is added to a score, minus infinity where a mask of bools hides it.
   KERASLLM_DEVICE float mask_value(int query, int key) const {
@@ -126,16 +128,13 @@ struct Head {
     return options.mask_type == MaskType::kBfloat16 ? Element<bfloat16>::decode(bits)
                                                     : Element<float16>::decode(bits);
   }
-
-  static KERASLLM_DEVICE int min_of(int a, int b) { return a < b ? a : b; }
-  static KERASLLM_DEVICE int max_of(int a, int b) { return a > b ? a : b; }
 };
 
 // Dropout of a block of probabilities, kQueries x 8 kKeyBlocks of them from (query, key) on, as a
 // byte for every 8 keys of a query, whose bit b says that key b stays. Written by one warp, for
 // itself.
-template <int kQueries, int kKeyBlocks>
-KERASLLM_DEVICE void draw_kept(const Head& head, int query, int key, uint8_t* kept) {
+template <int kQueries, int kKeyBlocks, class T>
+KERASLLM_DEVICE void draw_kept(const Head<T>& head, int query, int key, uint8_t* kept) {
   const Dropout& dropout = head.options.dropout;
   const uint32_t seed[2] = {static_cast<uint32_t>(dropout.device_seed[0]),
                             static_cast<uint32_t>(dropout.device_seed[1])};

@@ -25,29 +25,37 @@ struct Tile {
     return data + row * kDim + (c ^ (row & 7)) * kChunk;
   }
 
-  // Rows [0, rows), zeros from `real` rows on; `from`: of row 0. All threads of the block call it;
-  // there are kChunks of them at least. With `aligned` the rows arrive as copy_async's do.
+  // Rows [0, rows), zeros from `real` rows on; `from`: of row 0. Each of `threads` threads makes
+  // its part; with `aligned` the rows arrive as copy_async's do.
   KERASLLM_DEVICE void load(const T* from, int64_t stride, int rows, int real, int dim,
-                            bool aligned) const {
+                            bool aligned, int thread, int threads) const {
     if (aligned) {
-      const int c = threadIdx.x % kChunks, step = blockDim.x / kChunks;
-      int row = threadIdx.x / kChunks;
-      const bool inside = c * kChunk < dim;
-      const T* source = from + row * stride + c * kChunk;
+      const int step = threads > kChunks ? threads / kChunks : 1;
+      for (int c = thread % kChunks; c < kChunks; c += threads) {
+        const bool inside = c * kChunk < dim;
+        int row = thread / kChunks;
+        const T* source = from + row * stride + c * kChunk;
 #pragma unroll 4
-      for (; row < rows; row += step, source += step * stride) {
-        const bool copies = inside && row < real;
-        copy_async<16>(chunk(row, c), copies ? source : from, copies);
+        for (; row < rows; row += step, source += step * stride) {
+          const bool copies = inside && row < real;
+          copy_async<16>(chunk(row, c), copies ? source : from, copies);
+        }
       }
     } else {
 #pragma unroll 1
-      for (int e = threadIdx.x; e < rows * kDim; e += blockDim.x) {
+      for (int e = thread; e < rows * kDim; e += threads) {
         const int row = e / kDim, k = e % kDim;
         T value = {};
         if (row < real && k < dim) value = from[row * stride + k];
         chunk(row, k / kChunk)[k % kChunk] = value;
       }
     }
+  }
+  // By all threads of the block.
+  KERASLLM_DEVICE void load(const T* from, int64_t stride, int rows, int real, int dim,
+                            bool aligned) const {
+    load(from, stride, rows, real, dim, aligned, static_cast<int>(threadIdx.x),
+         static_cast<int>(blockDim.x));
   }
 };
 
@@ -102,9 +110,11 @@ KERASLLM_DEVICE void multiply_rows(const Tile<T, kDim>& a, int row, const Tile<T
 #pragma unroll
           for (int i = 0; i < kBlocks; ++i) {
 #pragma unroll
-            for (int k = 0; k < 4; ++k) {
-              products[i][j][e] += left[i][0][k] * right[k];
-              products[i][j][2 + e] += left[i][1][k] * right[k];
+            for (int half = 0; half < 2; ++half) {
+              const float* const a4 = left[i][half];
+              // Sums of four: fewer roundings than one after the other.
+              products[i][j][half * 2 + e] += fmaf(
+                  a4[3], right[3], fmaf(a4[2], right[2], fmaf(a4[1], right[1], a4[0] * right[0])));
             }
           }
         }
@@ -149,7 +159,7 @@ KERASLLM_DEVICE void multiply_columns(const float (&a)[kBlocks][kDepth][4], cons
     const int t = lane % 4;
 #pragma unroll
     for (int k = 0; k < kDepth * 8; ++k) {
-      if (k % 8 == 0) __syncwarp();  // loads not too far ahead: registers are scarce
+      const int b_chunk = made_anew(column / 4 + t / 2);
       float left[kBlocks][2];
 #pragma unroll
       for (int i = 0; i < kBlocks; ++i) {
@@ -163,7 +173,7 @@ KERASLLM_DEVICE void multiply_columns(const float (&a)[kBlocks][kDepth][4], cons
       for (int j = 0; j < kPanels; ++j) {
         if (kDim > 128 && j % 4 == 0 && column + j * 8 >= dim) break;
         float right[2];
-        kerasllm::load(b.chunk(k, column / 4 + 2 * j + t / 2) + t % 2 * 2, right);
+        kerasllm::load(b.chunk(k, b_chunk + 2 * j) + t % 2 * 2, right);
 #pragma unroll
         for (int i = 0; i < kBlocks; ++i) {
 #pragma unroll

@@ -5,6 +5,7 @@
 // sees are masked.
 #include "attention/attention_cuda.h"
 #include "attention/attention_cuda_rules.h"
+#include "attention/attention_cuda_softmax.h"
 #include "attention/attention_cuda_tiles.h"
 
 namespace kerasllm {
@@ -22,7 +23,7 @@ struct ForwardSizes {
   static constexpr bool kWide = kDim > 128 || (kMasks && kMasksApart<T, kDim>);
   static constexpr int kPanels = (kHalf ? 8 : 4) / (kWide ? 2 : 1);  // of 8 keys, a tile
   static constexpr int kKeys = 8 * kPanels;
-  static constexpr int kWarps = 4, kLeastWarps = 2;
+  static constexpr int kWarps = 4;
 
   static int rows(int warps) { return warps * 16 * kBlocks; }
   static int64_t shared_bytes(int warps, bool drops) {
@@ -53,8 +54,8 @@ __global__ void __launch_bounds__(ForwardSizes<T, kDim, kMasks>::kWarps* kWarp, 
   const int64_t head_index = blockIdx.x / row_tiles % heads;
   const int64_t batch = blockIdx.x / row_tiles / heads;
   const int64_t group = shape.num_heads / shape.num_key_value_heads;
-  const Head head(shape, args.options, batch, head_index);
-  const int real = Head::min_of(rows, head.query_length - first);
+  const Head<T> head(shape, args.options, batch, head_index);
+  const int real = min_of(rows, head.query_length - first);
   const int dim = static_cast<int>(shape.head_dim), value_dim = static_cast<int>(shape.value_dim);
   const int64_t first_row = (batch * shape.query_length + first) * shape.num_heads + head_index;
   const int64_t key_row = batch * shape.key_length * shape.num_key_value_heads + head_index / group;
@@ -68,10 +69,7 @@ __global__ void __launch_bounds__(ForwardSizes<T, kDim, kMasks>::kWarps* kWarp, 
   const bool drops = args.options.dropout.threshold != 0;
 
   float sums[kBlocks][kDim / 8][4] = {};
-  // Of rows 16 i + g and 16 i + g + 8: the largest score, and this lane's part of the sum.
-  float top[kBlocks][2], total[kBlocks][2] = {};
-#pragma unroll
-  for (int i = 0; i < kBlocks; ++i) top[i][0] = top[i][1] = -infinity();
+  OnlineSoftmax<T, kBlocks> softmax;
 
   if (begin < seen.end) {
     queries.load(args.query + first_row * dim, shape.num_heads * dim, rows, real, dim, aligned);
@@ -96,7 +94,7 @@ __global__ void __launch_bounds__(ForwardSizes<T, kDim, kMasks>::kWarps* kWarp, 
 #pragma unroll
           for (int e = 0; e < 4; ++e) {
             float slope;
-            scores[i][j][e] = head.template score<T, kMasks>(
+            scores[i][j][e] = head.template score<kMasks>(
                 scores[i][j][e], query + i * 16 + e / 2 * 8, key + j * 8 + 2 * t + e % 2, &slope);
           }
         }
@@ -109,38 +107,7 @@ __global__ void __launch_bounds__(ForwardSizes<T, kDim, kMasks>::kWarps* kWarp, 
                 dim, aligned);
       commit_copies();
     }
-#pragma unroll
-    for (int i = 0; i < kBlocks; ++i) {
-#pragma unroll
-      for (int half = 0; half < 2; ++half) {
-        float largest = top[i][half];
-#pragma unroll
-        for (int j = 0; j < kPanels; ++j) {
-          largest = fmaxf(largest, fmaxf(scores[i][j][2 * half], scores[i][j][2 * half + 1]));
-        }
-        largest = fmaxf(largest, __shfl_xor_sync(kAllLanes, largest, 1));
-        largest = fmaxf(largest, __shfl_xor_sync(kAllLanes, largest, 2));
-        // A row that has seen nothing yet keeps zeros.
-        const float base = largest == -infinity() ? 0.0f : largest * head.multiplier;
-        const float correction = fast_exp2(top[i][half] * head.multiplier - base);
-        top[i][half] = largest;
-        float sum = 0.0f;
-#pragma unroll
-        for (int j = 0; j < kPanels; ++j) {
-#pragma unroll
-          for (int e = 2 * half; e < 2 * half + 2; ++e) {
-            scores[i][j][e] = fast_exp2(fmaf(scores[i][j][e], head.multiplier, -base));
-            sum += scores[i][j][e];
-          }
-        }
-        total[i][half] = total[i][half] * correction + sum;
-#pragma unroll
-        for (int j = 0; j < kDim / 8; ++j) {
-          sums[i][j][2 * half] *= correction;
-          sums[i][j][2 * half + 1] *= correction;
-        }
-      }
-    }
+    softmax.pass(scores, head.multiplier, sums);
     if (drops) {  // their scale comes at the end
       const int place = made_anew(g * kPanels);
 #pragma unroll
@@ -158,14 +125,13 @@ __global__ void __launch_bounds__(ForwardSizes<T, kDim, kMasks>::kWarps* kWarp, 
     multiply_columns(scores, values, 0, value_dim, sums);
   }
 
+  softmax.finish();
   float factors[kBlocks][2];
 #pragma unroll
   for (int i = 0; i < kBlocks; ++i) {
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
-      float sum = total[i][half];
-      sum += __shfl_xor_sync(kAllLanes, sum, 1);
-      sum += __shfl_xor_sync(kAllLanes, sum, 2);
+      const float sum = softmax.total[i][half];
       const int r = row + i * 16 + half * 8 + g;
       bool any = sum != 0.0f;
       if (r < real && args.options.query_mask != nullptr) {
@@ -174,7 +140,7 @@ __global__ void __launch_bounds__(ForwardSizes<T, kDim, kMasks>::kWarps* kWarp, 
       factors[i][half] = any ? (drops ? args.options.dropout.scale : 1.0f) / sum : 0.0f;
       if (t == 0 && r < real) {
         args.log_sum_exp[(batch * shape.num_heads + head_index) * shape.query_length + first + r] =
-            any ? top[i][half] * head.multiplier * kLn2 + logf(sum) : -infinity();
+            any ? softmax.top[i][half] * head.multiplier / kUnit<T> + logf(sum) : -infinity();
       }
     }
   }
@@ -190,7 +156,7 @@ int forward_as(const AttentionForward<T>& args, void* stream) {
   const bool drops = args.options.dropout.threshold != 0;
   const int64_t limit = shared_memory_limit();
   int warps = Sizes::kWarps;
-  while (warps > Sizes::kLeastWarps && Sizes::shared_bytes(warps, drops) > limit) warps /= 2;
+  while (warps > 1 && Sizes::shared_bytes(warps, drops) > limit) warps /= 2;
   const int64_t bytes = Sizes::shared_bytes(warps, drops);
   const int64_t blocks = cuda_ceil_div(shape.query_length, Sizes::rows(warps)) * shape.num_heads;
   if (bytes > limit || blocks > kMostBlocks / shape.batch) return kCudaNotSupported;
