@@ -1,6 +1,6 @@
 """Registers, shared memory and spills of the GPU kernels, as ptxas reports them.
 
-    python tf_kernels/cuda_usage.py [--target sm_90] [FILE.cu ...]
+    python tf_kernels/cuda_usage.py [--target sm_80 sm_90 --] [FILE.cu ...]
 
 Prints a line for each kernel and ends with status 1 if one spills registers to memory.
 """
@@ -87,17 +87,18 @@ def demangled(names):
 def main():
     parser = argparse.ArgumentParser(description="Registers, shared memory and spills.")
     parser.add_argument("files", nargs="*", type=pathlib.Path)
-    parser.add_argument("--target", default="sm_90")
+    parser.add_argument("--target", nargs="+", default=["sm_90"])
     arguments = parser.parse_args()
     if find_nvcc() is None:
         sys.exit("cuda_usage: no nvcc was found in PATH, /usr/local/cuda or CUDA wheels.")
     spills = 0
-    print(f"{'kernel':72} {'registers':>9} {'shared':>7} {'spilled':>7}   {arguments.target}")
-    for source in arguments.files or sorted(FOLDER.glob("*/*_cuda.cu")):
-        usages = measure(source, arguments.target)
-        for usage, name in zip(usages, demangled([u.kernel for u in usages]), strict=True):
-            spills += usage.spilled > 0
-            print(f"{name:72} {usage.registers:9} {usage.shared:7} {usage.spilled:7}")
+    for target in arguments.target:
+        print(f"{'kernel':72} {'registers':>9} {'shared':>7} {'spilled':>7}   {target}")
+        for source in arguments.files or sorted(FOLDER.glob("*/*_cuda.cu")):
+            usages = measure(source, target)
+            for usage, name in zip(usages, demangled([u.kernel for u in usages]), strict=True):
+                spills += usage.spilled > 0
+                print(f"{name:72} {usage.registers:9} {usage.shared:7} {usage.spilled:7}")
     return 1 if spills else 0
 
 

@@ -43,7 +43,8 @@ def attention(
     range are no error but taken into it.
 
     Args:
-        query: float32, bfloat16 or, on a GPU, float16, `(batch, query_length, num_heads, head_dim)`.
+        query: float32, bfloat16 or, on a GPU, float16,
+            `(batch, query_length, num_heads, head_dim)`.
         key: `(batch, key_length, num_key_value_heads, head_dim)`; each of its heads serves
             `num_heads / num_key_value_heads` heads of `query` (Ainslie et al., GQA, 2023).
         value: `(batch, key_length, num_key_value_heads, value_dim)`. Dims are 1 to 256.
