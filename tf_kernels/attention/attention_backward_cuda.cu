@@ -21,7 +21,7 @@ struct BackwardSizes {
   static constexpr int kBlocks = kHalf && kDim <= (kKeysStay ? 64 : 128) ? 2 : 1;
   // Of 8 rows that pass, a tile; so many that registers and 64 KB of shared memory are enough.
   static constexpr int kPanels =
-      kHalf ? (kDim == 128 || (kDim == 64 && !kKeysStay) ? 4 : 2) : 256 / kDim;
+      kHalf ? (kDim <= 128 ? 4 : 2) : (kKeysStay && kDim == 64 ? 2 : 256 / kDim);
   static constexpr int kPassing = 8 * kPanels;
   // Blocks that share the columns of two gradients.
   static constexpr int kParts = kKeysStay && kDim > (kHalf ? 128 : 64) ? 2 : 1;
@@ -195,40 +195,38 @@ __global__ void __launch_bounds__(BackwardSizes<T, kDim, kKeysStay>::kWarps* kWa
       float weights[kBlocks][kPanels][4] = {}, gradients[kBlocks][kPanels][4] = {};
       multiply_rows(left, row, right, dim, weights);
       multiply_rows(left_values, row, right_values, value_dim, gradients);
-      const bool finishes =
-          head.finishes ||
+      const bool hides =
           !(kKeysStay ? head.all_see(at, at + kPassing - 1, first, first + rows - 1)
                       : head.all_see(first, first + rows - 1, at, at + kPassing - 1));
       const float* const stage_numbers = numbers + stage * 2 * kPassing;
+      const auto for_each = [&](const auto& body) {
 #pragma unroll
-      for (int j = 0; j < kPanels; ++j) {
+        for (int j = 0; j < kPanels; ++j) {
 #pragma unroll
-        for (int i = 0; i < kBlocks; ++i) {
+          for (int i = 0; i < kBlocks; ++i) {
 #pragma unroll
-          for (int e = 0; e < 4; ++e) {
-            const int r = i * 16 + e / 2 * 8 + g, c = j * 8 + 2 * t + e % 2;
-            const int q = kKeysStay ? c : r, k = kKeysStay ? r : c;
-            float base, delta;
-            if constexpr (kKeysStay) {
-              base = as_base<T>(stage_numbers[c]);
-              delta = stage_numbers[kPassing + c];
-            } else {
-              base = bases[i][e / 2];
-              delta = row_deltas[i][e / 2];
-            }
-            float score = weights[i][j][e], slope = 1.0f, factor = 1.0f;
-            if (finishes) score = head.template score<true>(score, query + q, key + k, &slope);
-            if (drops) {
-              constexpr int kKeyBlocks = kKeysStay ? 2 * kBlocks : kPanels;
-              const uint32_t byte = kept[q * kKeyBlocks + k / 8];
-              factor = (byte >> (k % 8) & 1u) != 0 ? args.options.dropout.scale : 0.0f;
-            }
-            const float weight = exponential<T>(score, head.multiplier, base);
-            gradients[i][j][e] = weight * (gradients[i][j][e] * factor - delta) * slope;
-            weights[i][j][e] = weight * factor;
+            for (int e = 0; e < 4; ++e) body(i, j, e, j * 8 + 2 * t + e % 2);
           }
         }
-      }
+      };
+      const auto drop = [&](float (&values)[kBlocks][kPanels][4]) {
+        for_each([&](int i, int j, int e, int c) {
+          const int r = i * 16 + e / 2 * 8 + g, q = kKeysStay ? c : r, k = kKeysStay ? r : c;
+          const uint32_t byte = kept[q * (kKeysStay ? 2 * kBlocks : kPanels) + k / 8];
+          values[i][j][e] *= (byte >> (k % 8) & 1u) != 0 ? args.options.dropout.scale : 0.0f;
+        });
+      };
+      if (drops) drop(gradients);
+      for_each([&](int i, int j, int e, int c) {
+        gradients[i][j][e] -= kKeysStay ? stage_numbers[kPassing + c] : row_deltas[i][e / 2];
+      });
+      head.template finish<kKeysStay>(query, key, hides, weights, gradients);
+      for_each([&](int i, int j, int e, int c) {
+        const float base = kKeysStay ? as_base<T>(stage_numbers[c]) : bases[i][e / 2];
+        weights[i][j][e] = exponential<T>(weights[i][j][e], head.multiplier, base);
+        gradients[i][j][e] *= weights[i][j][e];
+      });
+      if (drops) drop(weights);
       if constexpr (kKeysStay) {
         multiply_columns(weights, right_values, column, value_dim, value_sums);
       }

@@ -39,7 +39,7 @@ struct Head {
   int offset;  // of the first query among the keys
   int window;
   bool finishes;
-  float multiplier;  // from what score() gives to kUnit<T>
+  float multiplier;  // from what finish() leaves to kUnit<T>
   int batch, head, num_heads;
 
   KERASLLM_DEVICE Head(const AttentionShape& shape, const AttentionOptions& o, int64_t b,
@@ -93,40 +93,72 @@ struct Head {
     return sees(query, last_key) && sees(last_query, key);
   }
 
-  // The score of a product: minus infinity where it is not seen. Where `finishes`, in kUnit<T>
-  // and with the derivative by the scaled product as `slope`, else the product itself.
-  // Without `kMasks` there is no mask.
-  template <bool kMasks>
-  KERASLLM_DEVICE float score(float product, int query, int key, float* slope) const {
-    const bool seen = sees(query, key);
-    if (!finishes) return seen ? product : -infinity();
-    float x = product * options.scale;
-    if (options.soft_cap > 0.0f) {
-      const float t =
-          sizeof(T) == 4 ? tanhf(x / options.soft_cap) : fast_tanh(x / options.soft_cap);
-      *slope = 1.0f - t * t;
-      x = t * options.soft_cap;
+  // Makes the products of a block of queries with a block of keys, from (query, key) on, scores:
+  // minus infinity where they are not seen, in kUnit<T> where `finishes`, else still the products.
+  // `hides`: whether not all queries see all keys. `gradients` are multiplied by the derivative by
+  // the scaled product, where there is a cap. The rows are queries or, `kTransposed`, keys.
+  //
+  // One thing after the other for all elements: branches among them would make the compiler slow
+  // and the registers scarce.
+  template <bool kTransposed, int kBlocks, int kPanels>
+  KERASLLM_DEVICE void finish(int query, int key, bool hides, float (&scores)[kBlocks][kPanels][4],
+                              float (*gradients)[kPanels][4]) const {
+    const int g = threadIdx.x % kWarp / 4, t = threadIdx.x % 4;
+    query += made_anew(kTransposed ? 2 * t : g);
+    key += made_anew(kTransposed ? g : 2 * t);
+    const auto for_each = [&](const auto& body) {
+#pragma unroll
+      for (int i = 0; i < kBlocks; ++i) {
+#pragma unroll
+        for (int j = 0; j < kPanels; ++j) {
+#pragma unroll
+          for (int e = 0; e < 4; ++e) {
+            const int r = i * 16 + e / 2 * 8, c = j * 8 + e % 2;
+            body(scores[i][j][e], query + (kTransposed ? c : r), key + (kTransposed ? r : c), i, j,
+                 e);
+          }
+        }
+      }
+    };
+    if (finishes) {
+      if (options.soft_cap > 0.0f) {
+        const float cap = options.soft_cap, factor = options.scale / cap;
+        for_each([&](float& x, int, int, int i, int j, int e) {
+          const float v = sizeof(T) == 4 ? tanhf(x * factor) : fast_tanh(x * factor);
+          if (gradients != nullptr) gradients[i][j][e] *= 1.0f - v * v;
+          x = v * (cap * kUnit<T>);
+        });
+      } else {
+        for_each([&](float& x, int, int, int, int, int) { x *= options.scale * kUnit<T>; });
+      }
+      if (options.mask_type != MaskType::kNone) {
+        const int64_t first = batch * options.mask_batch_stride + head * options.mask_head_stride;
+        const auto place = [&](int q, int k) { return first + q * options.mask_query_stride + k; };
+        if (options.mask_type == MaskType::kBool) {
+          const uint8_t* const mask = static_cast<const uint8_t*>(options.mask);
+          for_each([&](float& x, int q, int k, int, int, int) {
+            if (sees(q, k) && mask[place(q, k)] == 0) x = -infinity();
+          });
+        } else if (options.mask_type == MaskType::kFloat32) {
+          const float* const mask = static_cast<const float*>(options.mask);
+          for_each([&](float& x, int q, int k, int, int, int) {
+            if (sees(q, k)) x += mask[place(q, k)] * kUnit<T>;
+          });
+        } else {
+          const uint16_t* const mask = static_cast<const uint16_t*>(options.mask);
+          const bool wide = options.mask_type == MaskType::kBfloat16;
+          for_each([&](float& x, int q, int k, int, int, int) {
+            const uint32_t bits = sees(q, k) ? mask[place(q, k)] : 0u;
+            const float added =
+                wide ? Element<bfloat16>::decode(bits) : Element<float16>::decode(bits);
+            x += added * kUnit<T>;
+          });
+        }
+      }
     }
-    if (!seen) return -infinity();
-    if (kMasks && options.mask_type != MaskType::kNone) {
-      const float added = mask_value(query, key);
-      x = added == -infinity() ? added : x + added;
+    if (hides) {
+      for_each([&](float& x, int q, int k, int, int, int) { x = sees(q, k) ? x : -infinity(); });
     }
-    return x * kUnit<T>;
-  }
-  // What is added to a score, minus infinity where a mask of bools hides it.
-  KERASLLM_DEVICE float mask_value(int query, int key) const {
-    const int64_t place = batch * options.mask_batch_stride + head * options.mask_head_stride +
-                          query * options.mask_query_stride + key;
-    if (options.mask_type == MaskType::kFloat32) {
-      return static_cast<const float*>(options.mask)[place];
-    }
-    if (options.mask_type == MaskType::kBool) {
-      return static_cast<const bool*>(options.mask)[place] ? 0.0f : -infinity();
-    }
-    const uint32_t bits = static_cast<const uint16_t*>(options.mask)[place];
-    return options.mask_type == MaskType::kBfloat16 ? Element<bfloat16>::decode(bits)
-                                                    : Element<float16>::decode(bits);
   }
 };
 

@@ -35,7 +35,7 @@ struct Tile {
         const bool inside = c * kChunk < dim;
         int row = thread / kChunks;
         const T* source = from + row * stride + c * kChunk;
-#pragma unroll 4
+#pragma unroll 1
         for (; row < rows; row += step, source += step * stride) {
           const bool copies = inside && row < real;
           copy_async<16>(chunk(row, c), copies ? source : from, copies);

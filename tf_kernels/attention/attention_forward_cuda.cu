@@ -11,16 +11,11 @@
 namespace kerasllm {
 namespace {
 
-// Whether a mask has a kernel of its own: with it, scores of 64 keys would not fit in registers.
 template <class T, int kDim>
-constexpr bool kMasksApart = sizeof(T) == 2 && kDim == 128;
-
-// Without `kMasks` there is no mask.
-template <class T, int kDim, bool kMasks>
 struct ForwardSizes {
   static constexpr bool kHalf = sizeof(T) == 2;
   static constexpr int kBlocks = kHalf && kDim <= 128 ? 2 : 1;  // of 16 rows of queries, a warp
-  static constexpr bool kWide = kDim > 128 || (kMasks && kMasksApart<T, kDim>);
+  static constexpr bool kWide = kDim > (kHalf ? 128 : 64);
   static constexpr int kPanels = (kHalf ? 8 : 4) / (kWide ? 2 : 1);  // of 8 keys, a tile
   static constexpr int kKeys = 8 * kPanels;
   static constexpr int kWarps = 4;
@@ -32,10 +27,10 @@ struct ForwardSizes {
   }
 };
 
-template <class T, int kDim, bool kMasks>
-__global__ void __launch_bounds__(ForwardSizes<T, kDim, kMasks>::kWarps* kWarp, 1)
+template <class T, int kDim>
+__global__ void __launch_bounds__(ForwardSizes<T, kDim>::kWarps* kWarp, 1)
     attention_forward_kernel(AttentionForward<T> args, bool aligned, bool pairs) {
-  using Sizes = ForwardSizes<T, kDim, kMasks>;
+  using Sizes = ForwardSizes<T, kDim>;
   constexpr int kBlocks = Sizes::kBlocks, kPanels = Sizes::kPanels, kKeys = Sizes::kKeys;
   KERASLLM_DYNAMIC_SHARED(shared);
   const AttentionShape& shape = args.shape;
@@ -51,18 +46,25 @@ __global__ void __launch_bounds__(ForwardSizes<T, kDim, kMasks>::kWarps* kWarp, 
   const unsigned row_tiles = static_cast<unsigned>(cuda_ceil_div(shape.query_length, rows));
   const int first = static_cast<int>(row_tiles - 1 - blockIdx.x % row_tiles) * rows;
   const unsigned heads = static_cast<unsigned>(shape.num_heads);
-  const int64_t head_index = blockIdx.x / row_tiles % heads;
-  const int64_t batch = blockIdx.x / row_tiles / heads;
-  const int64_t group = shape.num_heads / shape.num_key_value_heads;
+  const int head_index = static_cast<int>(blockIdx.x / row_tiles % heads);
+  const int batch = static_cast<int>(blockIdx.x / row_tiles / heads);
   const Head<T> head(shape, args.options, batch, head_index);
   const int real = min_of(rows, head.query_length - first);
   const int dim = static_cast<int>(shape.head_dim), value_dim = static_cast<int>(shape.value_dim);
-  const int64_t first_row = (batch * shape.query_length + first) * shape.num_heads + head_index;
-  const int64_t key_row = batch * shape.key_length * shape.num_key_value_heads + head_index / group;
-  const int64_t key_stride = shape.num_key_value_heads * dim;
-  const int64_t value_stride = shape.num_key_value_heads * value_dim;
-  const T* const head_keys = args.key + key_row * dim;
-  const T* const head_values = args.value + key_row * value_dim;
+  // Places are made from few numbers where they are needed: registers are scarce.
+  const auto first_row = [&] {
+    return (made_anew(batch) * shape.query_length + made_anew(first)) * shape.num_heads +
+           made_anew(head_index);
+  };
+  const auto key_row = [&](int key) {
+    const int group = static_cast<int>(shape.num_heads / shape.num_key_value_heads);
+    return (made_anew(batch) * shape.key_length + key) * shape.num_key_value_heads +
+           made_anew(head_index) / group;
+  };
+  const auto load_keys = [&](int key, int end) {
+    keys.load(args.key + key_row(key) * dim, shape.num_key_value_heads * dim, kKeys, end - key, dim,
+              aligned);
+  };
   const Range seen = head.keys(first, first + real - 1);
   const int begin = seen.begin / kKeys * kKeys;
   const int row = warp * 16 * kBlocks;  // of the warp's, in the block
@@ -72,39 +74,26 @@ __global__ void __launch_bounds__(ForwardSizes<T, kDim, kMasks>::kWarps* kWarp, 
   OnlineSoftmax<T, kBlocks> softmax;
 
   if (begin < seen.end) {
-    queries.load(args.query + first_row * dim, shape.num_heads * dim, rows, real, dim, aligned);
-    keys.load(head_keys + begin * key_stride, key_stride, kKeys, seen.end - begin, dim, aligned);
+    queries.load(args.query + first_row() * dim, shape.num_heads * dim, rows, real, dim, aligned);
+    load_keys(begin, seen.end);
     commit_copies();
   }
   for (int key = begin; key < seen.end; key += kKeys) {
     wait_for_copies<0>();
     __syncthreads();  // the keys are there, and the values before have been read
-    values.load(head_values + key * value_stride, value_stride, kKeys, seen.end - key, value_dim,
-                aligned);
+    values.load(args.value + key_row(key) * value_dim, shape.num_key_value_heads * value_dim, kKeys,
+                seen.end - key, value_dim, aligned);
     commit_copies();
     if (drops) draw_kept<16 * kBlocks, kPanels>(head, first + row, key, kept);
     float scores[kBlocks][kPanels][4] = {};
     multiply_rows(queries, row, keys, dim, scores);
-    if (head.finishes || !head.all_see(first, first + rows - 1, key, key + kKeys - 1)) {
-      const int query = made_anew(first + row + g);
-#pragma unroll
-      for (int i = 0; i < kBlocks; ++i) {
-#pragma unroll
-        for (int j = 0; j < kPanels; ++j) {
-#pragma unroll
-          for (int e = 0; e < 4; ++e) {
-            float slope;
-            scores[i][j][e] = head.template score<kMasks>(
-                scores[i][j][e], query + i * 16 + e / 2 * 8, key + j * 8 + 2 * t + e % 2, &slope);
-          }
-        }
-      }
-    }
+    const bool hides = !head.all_see(first, first + rows - 1, key, key + kKeys - 1);
+    float (*const no_gradients)[kPanels][4] = nullptr;
+    head.template finish<false>(first + row, key, hides, scores, no_gradients);
     wait_for_copies<0>();
     __syncthreads();  // the values are there, and the keys have been read
     if (key + kKeys < seen.end) {
-      keys.load(head_keys + (key + kKeys) * key_stride, key_stride, kKeys, seen.end - key - kKeys,
-                dim, aligned);
+      load_keys(key + kKeys, seen.end);
       commit_copies();
     }
     softmax.pass(scores, head.multiplier, sums);
@@ -144,13 +133,13 @@ __global__ void __launch_bounds__(ForwardSizes<T, kDim, kMasks>::kWarps* kWarp, 
       }
     }
   }
-  store_rows(sums, factors, args.outputs + first_row * value_dim, shape.num_heads * value_dim, row,
-             real, 0, value_dim, pairs);
+  store_rows(sums, factors, args.outputs + first_row() * value_dim, shape.num_heads * value_dim,
+             row, real, 0, value_dim, pairs);
 }
 
-template <class T, int kDim, bool kMasks>
-int forward_as(const AttentionForward<T>& args, void* stream) {
-  using Sizes = ForwardSizes<T, kDim, kMasks>;
+template <class T, int kDim>
+int forward_of(const AttentionForward<T>& args, void* stream) {
+  using Sizes = ForwardSizes<T, kDim>;
   const AttentionShape& shape = args.shape;
   constexpr int kChunk = Tile<T, kDim>::kChunk;
   const bool drops = args.options.dropout.threshold != 0;
@@ -163,20 +152,10 @@ int forward_as(const AttentionForward<T>& args, void* stream) {
   const bool aligned = shape.head_dim % kChunk == 0 && shape.value_dim % kChunk == 0 &&
                        aligned_to_16(args.query, args.key, args.value);
   const bool pairs = shape.value_dim % 2 == 0 && aligned_to_16(args.outputs);
-  return launch(&attention_forward_kernel<T, kDim, kMasks>,
+  return launch(&attention_forward_kernel<T, kDim>,
                 dim3(static_cast<unsigned>(blocks * shape.batch)),
                 dim3(static_cast<unsigned>(warps * kWarp)), static_cast<size_t>(bytes), stream,
                 args, aligned, pairs);
-}
-
-template <class T, int kDim>
-int forward_of(const AttentionForward<T>& args, void* stream) {
-  if constexpr (kMasksApart<T, kDim>) {
-    if (args.options.mask_type == MaskType::kNone) {
-      return forward_as<T, kDim, false>(args, stream);
-    }
-  }
-  return forward_as<T, kDim, true>(args, stream);
 }
 
 template <class T>
