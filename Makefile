@@ -12,6 +12,8 @@ NAME ?= lstm
 # With a GPU: a Python that has PyTorch and pytest. No environment of ours and no network is needed.
 GPU_PYTHON ?= python3
 TEST_PROCESSES ?= 2
+# GPUs to build for, such as "80;90", where there is an nvcc; all by default.
+CUDA_TARGETS ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-slow test-native test-sanitized fuzz lint format benchmark tensorboard clean check \
@@ -60,7 +62,8 @@ FORCE:
 NATIVE_SOURCES := $(shell find tf_kernels -type f -not -name '*.pyc')
 $(VENV)/.installed: $(VENV)/.build-requirements $(NATIVE_SOURCES) build/python-files pyproject.toml
 	$(BIN)/python -m pip install --quiet --no-build-isolation --editable ".[test,lint]" \
-	  -C build-dir=$(NATIVE_BUILD) -C cmake.define.KERASLLM_WERROR=ON
+	  -C build-dir=$(NATIVE_BUILD) -C cmake.define.KERASLLM_WERROR=ON \
+	  $(if $(CUDA_TARGETS),-C 'cmake.define.KERASLLM_CUDA_TARGETS=$(CUDA_TARGETS)')
 	@touch $@
 
 demo: $(VENV)/.installed
@@ -96,7 +99,7 @@ cuda-library:
 	cmake --build build/cuda --target kerasllm_cuda --parallel
 
 cuda-usage:
-	$(GPU_PYTHON) tf_kernels/cuda_usage.py
+	$(GPU_PYTHON) tf_kernels/cuda_usage.py --target sm_75 sm_80 sm_86 sm_89 sm_90
 
 TEST_GPU := $(GPU_PYTHON) -m pytest tests/cuda --confcutdir tests/cuda -k gpu -p no:cacheprovider
 test-gpu: cuda-library

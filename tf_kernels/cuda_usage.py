@@ -1,11 +1,12 @@
 """Registers, shared memory and spills of the GPU kernels, as ptxas reports them.
 
-    python tf_kernels/cuda_usage.py [--target sm_90] [FILE.cu ...]
+    python tf_kernels/cuda_usage.py [--target sm_80 sm_90 --] [FILE.cu ...]
 
 Prints a line for each kernel and ends with status 1 if one spills registers to memory.
 """
 
 import argparse
+import os
 import pathlib
 import re
 import shutil
@@ -14,6 +15,7 @@ import sys
 import tempfile
 from dataclasses import dataclass
 
+WHEEL_FOLDERS = "nvidia/c*/bin"
 FOLDER = pathlib.Path(__file__).resolve().parent
 
 
@@ -46,8 +48,11 @@ def parse(report):
 
 
 def find_nvcc():
-    """The path of nvcc, or None."""
-    return shutil.which("nvcc") or shutil.which("nvcc", path="/usr/local/cuda/bin")
+    """The path of nvcc, or None: in PATH, in /usr/local/cuda, or that of the CUDA wheels."""
+    wheels = [str(path) for folder in sys.path for path in pathlib.Path(folder).glob(WHEEL_FOLDERS)]
+    return shutil.which("nvcc") or shutil.which(
+        "nvcc", path=os.pathsep.join(["/usr/local/cuda/bin", *wheels])
+    )
 
 
 def measure(source, target="sm_90"):
@@ -82,17 +87,18 @@ def demangled(names):
 def main():
     parser = argparse.ArgumentParser(description="Registers, shared memory and spills.")
     parser.add_argument("files", nargs="*", type=pathlib.Path)
-    parser.add_argument("--target", default="sm_90")
+    parser.add_argument("--target", nargs="+", default=["sm_90"])
     arguments = parser.parse_args()
     if find_nvcc() is None:
-        sys.exit("cuda_usage: no nvcc was found in PATH or /usr/local/cuda.")
+        sys.exit("cuda_usage: no nvcc was found in PATH, /usr/local/cuda or CUDA wheels.")
     spills = 0
-    print(f"{'kernel':72} {'registers':>9} {'shared':>7} {'spilled':>7}   {arguments.target}")
-    for source in arguments.files or sorted(FOLDER.glob("*/*_cuda.cu")):
-        usages = measure(source, arguments.target)
-        for usage, name in zip(usages, demangled([u.kernel for u in usages]), strict=True):
-            spills += usage.spilled > 0
-            print(f"{name:72} {usage.registers:9} {usage.shared:7} {usage.spilled:7}")
+    for target in arguments.target:
+        print(f"{'kernel':72} {'registers':>9} {'shared':>7} {'spilled':>7}   {target}")
+        for source in arguments.files or sorted(FOLDER.glob("*/*_cuda.cu")):
+            usages = measure(source, target)
+            for usage, name in zip(usages, demangled([u.kernel for u in usages]), strict=True):
+                spills += usage.spilled > 0
+                print(f"{name:72} {usage.registers:9} {usage.shared:7} {usage.spilled:7}")
     return 1 if spills else 0
 
 

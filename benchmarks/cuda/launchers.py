@@ -21,10 +21,45 @@ KINDS = ("erf", "tanh", "silu", "relu")
 _LETTERS = {"l": ctypes.c_int64, "f": ctypes.c_float, "b": ctypes.c_bool, "p": ctypes.c_void_p}
 
 
+# The structures that launchers take, and not those that are parts of others.
+_ARGUMENTS = {}
+
+
 def _struct(name, **fields):
     """A ctypes structure; a field is a letter (int64, float, bool, pointer) or a structure."""
     types = [(key, _LETTERS.get(value, value)) for key, value in fields.items()]
-    return type(name, (ctypes.Structure,), {"_fields_": types})
+    for _, part in types:
+        _ARGUMENTS.pop(part.__name__, None)
+    result = type(name, (ctypes.Structure,), {"_fields_": types})
+    _ARGUMENTS[name] = result
+    return result
+
+
+def check_structures(library, structures=None):
+    """Compares the structures here with those that the library was compiled with.
+
+    Args:
+        library: A `ctypes.CDLL`.
+        structures: Dict of names and structures; all by default.
+
+    Raises:
+        RuntimeError: If the library has no structure of that name, or another size for it.
+    """
+    for name, structure in (_ARGUMENTS if structures is None else structures).items():
+        try:
+            size = getattr(library, f"kerasllm_cuda_sizeof_{name}")
+        except AttributeError:
+            raise RuntimeError(
+                f"{library._name} does not know {name}; build it again, or export the size in the"
+                " family's .cu (KERASLLM_CUDA_STRUCT)"
+            ) from None
+        size.restype = ctypes.c_int64
+        if size() != ctypes.sizeof(structure):
+            raise RuntimeError(
+                f"{name} has {size()} bytes in {library._name} and {ctypes.sizeof(structure)} in"
+                " benchmarks/cuda/launchers.py: build the library again, or make the structure"
+                " follow the family's header"
+            )
 
 
 Dropout = _struct(
@@ -100,7 +135,7 @@ AdamwParameter = _struct(
     gradient_half="p",
     decays="b",
     multiplier="f",
-    rounded="p",  # master weights: the GPU kernel has none yet
+    rounded="p",
     new_rounded="p",
 )
 AdamwStep = _struct(
@@ -116,7 +151,6 @@ AdamwStep = _struct(
 AdamwCuda = _struct(
     "AdamwCuda", parameters="p", num_parameters="l", step=AdamwStep, learning_rate="p", alpha="p"
 )
-
 
 LstmShape = _struct(
     "LstmShape",
@@ -139,6 +173,106 @@ _LSTM_BACKWARD = (
 ).split()
 LstmForward = _struct("LstmForward", shape=LstmShape, **dict.fromkeys(_LSTM_FORWARD, "p"))
 LstmBackward = _struct("LstmBackward", shape=LstmShape, **dict.fromkeys(_LSTM_BACKWARD, "p"))
+DropoutArgs = _struct(
+    "DropoutArgs", rows="l", columns="l", dropout=Dropout, inputs="p", outputs="p"
+)
+LinearCrossEntropyInputs = _struct(
+    "LinearCrossEntropyInputs",
+    rows="l",
+    vocabulary="l",
+    dim="l",
+    ignore_index="l",
+    label_smoothing="f",
+    z_loss="f",
+    hidden_states="p",
+    kernel="p",
+    bias="p",
+    labels="p",
+)
+LinearCrossEntropyForward = _struct(
+    "LinearCrossEntropyForward",
+    inputs=LinearCrossEntropyInputs,
+    losses="p",
+    correct="p",
+    log_sum_exp="p",
+    d_hidden_states="p",
+    d_kernel="p",
+    d_bias="p",
+)
+LinearCrossEntropyBackward = _struct(
+    "LinearCrossEntropyBackward",
+    inputs=LinearCrossEntropyInputs,
+    d_losses="p",
+    saved="b",
+    saved_d_hidden_states="p",
+    saved_d_kernel="p",
+    saved_d_bias="p",
+    d_hidden_states="p",
+    d_kernel="p",
+    d_bias="p",
+)
+
+AttentionShape = _struct(
+    "AttentionShape",
+    batch="l",
+    query_length="l",
+    key_length="l",
+    num_heads="l",
+    num_key_value_heads="l",
+    head_dim="l",
+    value_dim="l",
+)
+AttentionOptions = _struct(
+    "AttentionOptions",
+    scale="f",
+    soft_cap="f",
+    causal="b",
+    window="l",
+    lengths="p",
+    query_offset="p",
+    query_mask="p",
+    mask_type=ctypes.c_int,
+    mask="p",
+    mask_batch_stride="l",
+    mask_head_stride="l",
+    mask_query_stride="l",
+    dropout=Dropout,
+)
+_ATTENTION = dict(shape=AttentionShape, options=AttentionOptions, query="p", key="p", value="p")
+AttentionForward = _struct("AttentionForward", **_ATTENTION, outputs="p", log_sum_exp="p")
+AttentionBackward = _struct(
+    "AttentionBackward",
+    **_ATTENTION,
+    outputs="p",
+    log_sum_exp="p",
+    d_outputs="p",
+    d_query="p",
+    d_key="p",
+    d_value="p",
+)
+CachedAttentionShape = _struct(
+    "CachedAttentionShape",
+    batch="l",
+    query_length="l",
+    max_length="l",
+    num_heads="l",
+    num_key_value_heads="l",
+    head_dim="l",
+)
+CachedAttention = _struct(
+    "CachedAttention",
+    shape=CachedAttentionShape,
+    scale="f",
+    window="l",
+    start="l",
+    first_key="p",
+    query="p",
+    key_cache="p",
+    value_cache="p",
+    outputs="p",
+)
+CacheUpdate = _struct("CacheUpdate", shape=CachedAttentionShape, start="l", rows="p", cache="p")
+MASK_TYPES = {torch.bool: 1, torch.float32: 2, torch.bfloat16: 3, torch.float16: 4}
 
 
 def _pointer(tensor):
@@ -165,12 +299,17 @@ class Launchers:
     def __init__(self, library, device):
         self.device = device
         self._handle = ctypes.CDLL(str(library))
+        check_structures(self._handle)
         self._handle.kerasllm_cuda_error_string.restype = ctypes.c_char_p
         self._scratch = {}
 
     def set_order(self, seed):
         """Emulated only: shuffles the order in which threads run; 0 for none."""
         self._handle.kerasllm_cuda_set_order(ctypes.c_uint64(seed))
+
+    def set_shared_limit(self, size):
+        """Emulated only: the bytes of shared memory that a block may have."""
+        self._handle.kerasllm_cuda_set_shared_limit(ctypes.c_int64(size))
 
     def _launch(self, name, kind, args, *more, scratch=False):
         """Calls a launcher with the struct `args`; `more` stands between it and the scratch."""
@@ -188,6 +327,9 @@ class Launchers:
             ctypes.c_void_p(_pointer(memory)),
             ctypes.c_void_p(stream),
         )
+        self._check(name, error)
+
+    def _check(self, name, error):
         if error:
             text = self._handle.kerasllm_cuda_error_string(error).decode()
             raise RuntimeError(f"kerasllm_cuda_{name}: {text}")
@@ -199,6 +341,13 @@ class Launchers:
             memory = torch.full((max(size, 16),), 0xFF, dtype=torch.uint8, device=self.device)
             self._scratch = {size: memory}
         return memory
+
+    def mma_test(self, a, b, b_transposed, results):
+        """The products of `common/cuda_mma_test.cu`."""
+        stream = torch.cuda.current_stream().cuda_stream if self.device == "cuda" else 0
+        pointers = [ctypes.c_void_p(_pointer(v)) for v in (a, b, b_transposed, results)]
+        function = self._handle.kerasllm_cuda_mma_test
+        self._check("mma_test", function(TYPES[a.dtype], *pointers, ctypes.c_void_p(stream)))
 
     def layer_norm_forward(
         self,
@@ -244,6 +393,10 @@ class Launchers:
         shape = LayerNormShape(rows, dim, rms, dropout(rate, seed))
         args = LayerNormBackward(shape, *map(_pointer, pointers))
         self._launch("layer_norm_backward", TYPES[sum.dtype], args, scratch=True)
+
+    def dropout(self, inputs, outputs, rate, seed):
+        args = DropoutArgs(*inputs.shape, dropout(rate, seed), *map(_pointer, (inputs, outputs)))
+        self._launch("dropout", TYPES[inputs.dtype], args)
 
     def gelu_forward(self, inputs, outputs, bias=None, kind="erf", gated=False):
         shape = GeluShape(*outputs.shape, KINDS.index(kind), gated)
@@ -303,8 +456,10 @@ class Launchers:
         global_clipnorm=0.0,
         decays=None,
         multipliers=None,
+        rounded=None,
     ):
-        """In place; `learning_rate` and `alpha` are float32 scalars on the device."""
+        """In place; `learning_rate` and `alpha` are float32 scalars on the device. `rounded`: a
+        bfloat16 tensor or None for each parameter."""
         list_type = AdamwParameter * len(parameters)
         entries = list_type()
         for i, tensors in enumerate(zip(parameters, momentums, velocities, strict=True)):
@@ -318,6 +473,7 @@ class Launchers:
                 _pointer(gradient) if half else None,
                 True if decays is None else decays[i],
                 1.0 if multipliers is None else multipliers[i],
+                *[None if rounded is None else _pointer(rounded[i])] * 2,
             )
         rates = (momentum_rate, velocity_rate, epsilon, weight_decay, global_clipnorm)
         step = AdamwStep(math.nan, math.nan, *rates)
@@ -343,3 +499,138 @@ class Launchers:
         pointers = [_pointer(tensors.get(name)) for name in _LSTM_BACKWARD]
         args = LstmBackward(self._lstm_shape(tensors, flags), *pointers)
         self._launch("lstm_backward", TYPES[tensors["inputs"].dtype], args, scratch=True)
+
+    def _attention(
+        self,
+        query,
+        key,
+        value,
+        scale,
+        soft_cap=0.0,
+        causal=False,
+        window=0,
+        lengths=None,
+        query_offset=None,
+        query_mask=None,
+        mask=None,
+        rate=0.0,
+        seed=None,
+    ):
+        """The fields that forward and backward share."""
+        batch, query_length, heads, head_dim = query.shape
+        _, key_length, kv_heads, value_dim = value.shape
+        strides = (0, 0, 0)
+        if mask is not None:
+            strides = [0 if mask.shape[axis] == 1 else mask.stride(axis) for axis in range(3)]
+        options = AttentionOptions(
+            scale,
+            soft_cap,
+            causal,
+            window,
+            *map(_pointer, (lengths, query_offset, query_mask)),
+            0 if mask is None else MASK_TYPES[mask.dtype],
+            _pointer(mask),
+            *strides,
+            dropout(rate, seed),
+        )
+        shape = (batch, query_length, key_length, heads, kv_heads, head_dim, value_dim)
+        return AttentionShape(*shape), options, *map(_pointer, (query, key, value))
+
+    def attention_forward(self, query, key, value, outputs, log_sum_exp, scale, **options):
+        """`options`: those of `_attention`."""
+        shared = self._attention(query, key, value, scale, **options)
+        args = AttentionForward(*shared, _pointer(outputs), _pointer(log_sum_exp))
+        self._launch("attention_forward", TYPES[query.dtype], args, scratch=True)
+
+    def attention_backward(
+        self,
+        query,
+        key,
+        value,
+        outputs,
+        log_sum_exp,
+        d_outputs,
+        d_query,
+        d_key,
+        d_value,
+        scale,
+        **options,
+    ):
+        shared = self._attention(query, key, value, scale, **options)
+        pointers = (outputs, log_sum_exp, d_outputs, d_query, d_key, d_value)
+        args = AttentionBackward(*shared, *map(_pointer, pointers))
+        self._launch("attention_backward", TYPES[query.dtype], args, scratch=True)
+
+    def _vocabulary_inputs(self, hidden_states, kernel, labels, bias, options):
+        rows, dim = hidden_states.shape
+        pointers = map(_pointer, (hidden_states, kernel, bias, labels))
+        return LinearCrossEntropyInputs(rows, len(kernel), dim, *options, *pointers)
+
+    def linear_cross_entropy_forward(
+        self,
+        hidden_states,
+        kernel,
+        labels,
+        losses,
+        correct,
+        log_sum_exp,
+        bias=None,
+        gradients=(None, None, None),
+        options=(-100, 0.0, 0.0),
+    ):
+        """`gradients`: for the hidden states, the kernel and the bias, or None for no such;
+        `options`: `ignore_index`, `label_smoothing` and `z_loss`."""
+        args = LinearCrossEntropyForward(
+            self._vocabulary_inputs(hidden_states, kernel, labels, bias, options),
+            *map(_pointer, (losses, correct, log_sum_exp, *gradients)),
+        )
+        self._launch("linear_cross_entropy_forward", TYPES[kernel.dtype], args, scratch=True)
+
+    def linear_cross_entropy_backward(
+        self,
+        hidden_states,
+        kernel,
+        labels,
+        d_losses,
+        results,
+        bias=None,
+        saved=None,
+        options=(-100, 0.0, 0.0),
+    ):
+        """`results` and `saved`: as the `gradients` of forward; `saved` is None without them."""
+        args = LinearCrossEntropyBackward(
+            self._vocabulary_inputs(hidden_states, kernel, labels, bias, options),
+            _pointer(d_losses),
+            saved is not None,
+            *map(_pointer, saved or (None, None, None)),
+            *map(_pointer, results),
+        )
+        self._launch("linear_cross_entropy_backward", TYPES[kernel.dtype], args, scratch=True)
+
+    def cached_attention(
+        self,
+        query,
+        key_cache,
+        value_cache,
+        outputs,
+        scale,
+        start,
+        window=0,
+        first_key=None,
+        device_start=None,
+    ):
+        """`device_start`: an int32 scalar on the device, taken instead of `start`."""
+        batch, query_length, heads, dim = query.shape
+        _, kv_heads, max_length, _ = key_cache.shape
+        shape = CachedAttentionShape(batch, query_length, max_length, heads, kv_heads, dim)
+        pointers = map(_pointer, (first_key, query, key_cache, value_cache, outputs))
+        args = CachedAttention(shape, scale, window, start, *pointers)
+        place = ctypes.c_void_p(_pointer(device_start))
+        self._launch("cached_attention", TYPES[query.dtype], args, place, scratch=True)
+
+    def cache_update(self, rows, cache, start, device_start=None):
+        batch, length, kv_heads, dim = rows.shape
+        shape = CachedAttentionShape(batch, length, cache.shape[2], kv_heads, kv_heads, dim)
+        args = CacheUpdate(shape, start, _pointer(rows), _pointer(cache))
+        place = ctypes.c_void_p(_pointer(device_start))
+        self._launch("cache_update", TYPES[rows.dtype], args, place)

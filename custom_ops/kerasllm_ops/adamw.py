@@ -44,7 +44,8 @@ def adamw(
         parameters: List of float32 `tf.Variable`s.
         momentums: List of float32 `tf.Variable`s of the same shapes.
         velocities: List of float32 `tf.Variable`s of the same shapes.
-        gradients: List of float32 or bfloat16 tensors of the same shapes.
+        gradients: List of float32 or bfloat16 tensors of the same shapes; on a GPU float16 ones
+            too, but not beside bfloat16 ones.
         learning_rate: float32 scalar tensor.
         alpha: float32 scalar tensor: the learning rate after bias correction,
             `learning_rate * sqrt(1 - beta_2**step) / (1 - beta_1**step)`.

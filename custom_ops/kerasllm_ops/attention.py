@@ -39,8 +39,12 @@ def attention(
     are excluded. Scores and sums are float32 whatever the dtype of the tensors. A query that sees
     no key gives zeros.
 
+    On a GPU, where the host cannot look at them, values of `lengths` and `query_offset` out of
+    range are no error but taken into it.
+
     Args:
-        query: float32 or bfloat16, `(batch, query_length, num_heads, head_dim)`.
+        query: float32, bfloat16 or, on a GPU, float16,
+            `(batch, query_length, num_heads, head_dim)`.
         key: `(batch, key_length, num_key_value_heads, head_dim)`; each of its heads serves
             `num_heads / num_key_value_heads` heads of `query` (Ainslie et al., GQA, 2023).
         value: `(batch, key_length, num_key_value_heads, value_dim)`. Dims are 1 to 256.
@@ -76,7 +80,9 @@ def attention(
     if mask is None:
         mask = tf.zeros((0, 0, 0, 0), tf.bool)
     mask = tf.convert_to_tensor(mask)
-    if mask.dtype not in (tf.bool, tf.float32, tf.bfloat16):
+    # float16 masks come with float16 queries, which only GPUs take.
+    half = (tf.bfloat16, tf.float16) if query.dtype == tf.float16 else (tf.bfloat16,)
+    if mask.dtype not in (tf.bool, tf.float32, *half):
         mask = tf.cast(mask, tf.float32)
     outputs, _ = ops.kerasllm_attention(
         query=query,

@@ -17,7 +17,7 @@ def dropout(inputs, rate, seed, name=None):
     for the gradient, which makes them again.
 
     Args:
-        inputs: float32 or bfloat16, `(..., dim)`.
+        inputs: float32, bfloat16 or, on a GPU, float16, `(..., dim)`.
         rate: The share of elements dropped, a float in `[0, 1)`, taken to the nearest 1/65536.
         seed: int32 `(2,)`; equal seeds drop the same elements of equal shapes.
         name: The op's name.

@@ -20,15 +20,21 @@ def embedding(
     The gradients of the tables are dense; a row's is the sum over its tokens in their order, the
     same bits for any number of threads.
 
+    On a GPU, where the host cannot look at ids without waiting for the device, an id, segment or
+    position that has no row is no error: the token's output is NaN, and it takes part in no
+    gradient. Gradients of float32 tables are summed there in any order, unless TensorFlow's op
+    determinism is on.
+
     Args:
         token_ids: int32 `(batch, time)`, each at least 0 and below `vocabulary`.
-        token_embeddings: float32 or bfloat16 `(vocabulary, dim)`.
+        token_embeddings: float32 or bfloat16, on a GPU also float16, `(vocabulary, dim)`.
         position_embeddings: `(max_length, dim)`, row `start + t` of it is added at time `t`; or
             None. Of the dtype of `token_embeddings`.
         segment_ids: int32 `(batch, time)`, each at least 0 and below `num_segments`; or None.
         segment_embeddings: `(num_segments, dim)`, or None. Of the dtype of `token_embeddings`.
         start: int32 scalar, the position of the first step. 0 by default.
-        dtype: Dtype of the outputs, float32 or bfloat16. That of `token_embeddings` by default.
+        dtype: Dtype of the outputs, float32, bfloat16 or on a GPU float16; of two half precisions
+            only one may occur. That of `token_embeddings` by default.
         name: The op's name.
 
     Returns:
@@ -36,7 +42,8 @@ def embedding(
 
     Raises:
         RuntimeError: If the native library is not there.
-        InvalidArgumentError: If shapes do not fit each other, or an id or a position has no row.
+        InvalidArgumentError: If shapes do not fit each other, or, on the CPU, an id or a position
+            has no row.
     """
     ops = required_ops("embedding")
     token_embeddings = tf.convert_to_tensor(token_embeddings)

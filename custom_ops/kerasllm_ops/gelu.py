@@ -17,8 +17,8 @@ def gelu(inputs, bias=None, kind="erf", gated=False, name=None):
     activation again and keeps nothing but the inputs.
 
     Args:
-        inputs: float32 or bfloat16, `(..., dim)`; gated, `(..., 2 * dim)`, the gate and beside it
-            the value.
+        inputs: float32, bfloat16 or, on a GPU, float16, `(..., dim)`; gated, `(..., 2 * dim)`,
+            the gate and beside it the value.
         bias: float32, as long as a row of `inputs`; or None.
         kind: `"erf"` or `"tanh"` for the GELU, exact or approximated, `"silu"` or `"relu"`.
         gated: Whether a row of `inputs` is a gate and a value.

@@ -30,7 +30,7 @@ def layer_norm(
     returned: rounded to its dtype.
 
     Args:
-        inputs: float32 or bfloat16, `(..., dim)`.
+        inputs: float32, bfloat16 or, on a GPU, float16, `(..., dim)`.
         gamma: float32 `(dim,)`, or None for ones.
         beta: float32 `(dim,)`, or None for zeros.
         epsilon: Added to the variance.

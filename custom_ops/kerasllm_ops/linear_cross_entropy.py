@@ -35,8 +35,11 @@ def linear_cross_entropy(
     that count are summed or averaged. If they are weighted one by one, the kernel's gradient is
     made again, at the price of a second pass.
 
+    On a GPU, where the host cannot look at labels without waiting for the device, a label out of
+    range is no error: its loss is NaN, and so are the gradients that it takes part in.
+
     Args:
-        hidden_states: float32 or bfloat16, `(rows, dim)`.
+        hidden_states: float32, bfloat16 or, on a GPU, float16, `(rows, dim)`.
         kernel: `(vocabulary, dim)`, such as an embedding matrix, in the dtype of `hidden_states`.
         labels: Integers `(rows,)`, each in `[0, vocabulary)` or `ignore_index`.
         bias: float32 `(vocabulary,)`, or None.
@@ -57,8 +60,8 @@ def linear_cross_entropy(
 
     Raises:
         RuntimeError: If the native library is not there.
-        InvalidArgumentError: If shapes do not fit each other, or a label or an option is out of
-            range.
+        InvalidArgumentError: If shapes do not fit each other, or an option or, on the CPU, a label
+            is out of range.
     """
     ops = required_ops("linear_cross_entropy")
     losses, correct, log_sum_exp, *_ = ops.kerasllm_linear_cross_entropy(

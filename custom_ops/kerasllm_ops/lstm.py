@@ -30,8 +30,8 @@ def lstm(
     carried in float32 whatever the dtype of the tensors.
 
     Args:
-        inputs: float32 or bfloat16, `(batch, time, input_dim)`. All other tensors but `mask` have
-            its dtype.
+        inputs: float32, bfloat16 or, on a GPU, float16, `(batch, time, input_dim)`. All other
+            tensors but `mask` have its dtype.
         initial_hidden: `(batch, units)`.
         initial_cell: `(batch, units)`.
         kernel: `(input_dim, 4 * units)`.

@@ -18,10 +18,10 @@ class Embedding(keras.layers.Embedding):
     Here both get the token's gradient, as on Keras's other backends.
 
     An id that is negative or beyond the table is an InvalidArgumentError, with and without
-    `jit_compile`; Keras counts negative ones from the end.
+    `jit_compile`; on a GPU its vector is NaN. Keras counts negative ones from the end.
 
-    The op serves float32 and bfloat16. LoRA, quantized tables, sparse and ragged inputs, float16
-    and float64 take Keras's own path.
+    The op serves float32 and bfloat16, on a GPU float16 too. LoRA, quantized tables, sparse and
+    ragged inputs, and other dtypes take Keras's own path.
 
     Examples:
 

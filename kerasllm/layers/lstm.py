@@ -3,6 +3,7 @@
 import keras
 from keras import ops
 
+from kerasllm import native
 from kerasllm.ops.dispatch import why_not_served
 from kerasllm.ops.lstm import lstm
 
@@ -14,8 +15,10 @@ class LSTM(keras.layers.LSTM):
     Constructor, call arguments, weights and results are those of `keras.layers.LSTM`, and weights
     go both ways. The op serves tanh with sigmoid in float32 and bfloat16, with any mask, initial
     states, `stateful`, `go_backwards` and `dropout`. The rest (other activations,
-    `recurrent_dropout` in training, `implementation=1` with dropout in training, float16 and
-    float64, `use_cudnn=True`) runs Keras's own loop.
+    `recurrent_dropout` in training, `implementation=1` with dropout in training, float16 on the CPU
+    and float64, `use_cudnn=True`) runs Keras's own loop. On a GPU `use_cudnn="auto"`, the default,
+    leaves the layer to Keras, which has cuDNN's; `use_cudnn=False` takes the op, also under
+    `jit_compile`.
 
     Under `mixed_bfloat16` the op sums products and carries the cell state in float32.
 
@@ -87,4 +90,6 @@ class LSTM(keras.layers.LSTM):
             return "its recurrent_activation is not sigmoid"
         if self.use_cudnn is True:
             return "use_cudnn is True"
+        if self.use_cudnn == "auto" and native.has_gpu():
+            return "there is a GPU, for which Keras has cuDNN's (use_cudnn=False takes the op)"
         return why_not_served("lstm", self.compute_dtype)

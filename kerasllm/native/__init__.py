@@ -3,6 +3,7 @@
 `python -m kerasllm.native` prints `info()`.
 """
 
+import functools
 import os
 import warnings
 
@@ -22,8 +23,10 @@ def info():
         `instruction_sets` (list of str: those compiled),
         `instruction_sets_here` (list of str: those that this processor runs),
         `instruction_set` (the one in use, or None),
-        `ops` (list of str: the names of the ops), and
-        `xla` (whether `jit_compile=True` works with them, or why not).
+        `ops` (list of str: the names of the ops),
+        `xla` (whether `jit_compile=True` works with them, or why not),
+        `gpu_targets` (list of str: what GPU kernels were compiled for), and
+        `gpu` (whether there is a GPU and kernels for it, or why not).
     """
     library = load()
     here, active, problem = [], None, library.problem
@@ -47,6 +50,8 @@ def info():
         "instruction_set": active,
         "ops": _op_names(library.ops),
         "xla": library.ops is not None and (library.xla_problem or True),
+        "gpu_targets": library.build_info.get("gpu_targets", []),
+        "gpu": library.ops is not None and (_why_no_gpu() or True),
     }
 
 
@@ -54,6 +59,63 @@ def _op_names(ops):
     if ops is None:
         return []
     return sorted(name for name in dir(ops) if name.startswith("Kerasllm"))
+
+
+def has_gpu():
+    """Whether TensorFlow sees a GPU."""
+    return bool(_capabilities())
+
+
+@functools.cache
+def why_no_gpu_kernels():
+    """Why the ops have no kernels for the GPUs that TensorFlow sees, as a sentence; None where they
+    have, and where there is no GPU."""
+    build_info = load().build_info
+    targets = build_info.get("gpu_targets", [])
+    if not targets:
+        reason = build_info.get("why_no_gpu") or "it was built by an older version"
+        return f"the native library has no GPU kernels: {reason}"
+    for name, capability in _capabilities().items():
+        if not runs_on(targets, capability):
+            text = ".".join(map(str, capability))
+            return f"{name} is of compute capability {text}; kernels are for {', '.join(targets)}"
+    return None
+
+
+def runs_on(targets, capability):
+    """Whether one of the targets runs on a GPU of this compute capability.
+
+    Args:
+        targets: List of str, such as `"sm_86"`, code for GPUs of the same major version, or
+            `"compute_90"`, which the driver compiles for any later one.
+        capability: `(major, minor)`.
+    """
+    for target in targets:
+        kind, _, number = target.partition("_")
+        if not number.isdigit():
+            continue
+        wanted = divmod(int(number), 10)
+        if wanted <= tuple(capability) and (kind == "compute" or wanted[0] == capability[0]):
+            return True
+    return False
+
+
+@functools.cache
+def _capabilities():
+    """The compute capabilities of the GPUs that TensorFlow sees, by their names."""
+    import tensorflow as tf
+
+    found = {}
+    for device in tf.config.get_visible_devices("GPU"):
+        details = tf.config.experimental.get_device_details(device)
+        found[device.name] = details.get("compute_capability", (0, 0))
+    return found
+
+
+def _why_no_gpu():
+    if load().build_info.get("gpu_targets") and not has_gpu():
+        return "TensorFlow sees no GPU"
+    return why_no_gpu_kernels()
 
 
 def in_use():

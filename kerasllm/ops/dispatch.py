@@ -11,9 +11,23 @@ import keras
 from kerasllm import native
 
 DTYPES = ("float32", "bfloat16")
+GPU_DTYPES = (*DTYPES, "float16")
 
-# Families with GPU kernels. On a machine with a GPU the others are left to Keras, which has cuDNN.
-GPU_FAMILIES = frozenset()
+# Families whose ops run on a GPU. Where there is one, the others are left to keras.ops, which does
+# too: an op without a kernel for the device would have its tensors copied to the CPU and back.
+# Families that work on strings stay on the CPU.
+GPU_FAMILIES = frozenset(
+    (
+        "adamw",
+        "attention",
+        "dropout",
+        "embedding",
+        "gelu",
+        "layer_norm",
+        "linear_cross_entropy",
+        "lstm",
+    )
+)
 
 _composed = contextvars.ContextVar("kerasllm_composed", default=False)
 
@@ -26,13 +40,6 @@ def composed_only():
         yield
     finally:
         _composed.reset(token)
-
-
-@functools.cache
-def _has_gpu():
-    import tensorflow as tf
-
-    return bool(tf.config.list_physical_devices("GPU"))
 
 
 def served(family, dtype):
@@ -53,11 +60,15 @@ def why_not_served(family, dtype):
     if not native.in_use():
         return "the native library is not in use"
     dtype = keras.backend.standardize_dtype(dtype)
-    if dtype not in DTYPES:
-        return f"its dtype is {dtype}; the ops take {' and '.join(DTYPES)}"
-    if family not in GPU_FAMILIES and _has_gpu():
+    has_gpu = native.has_gpu()
+    dtypes = GPU_DTYPES if has_gpu else DTYPES
+    if dtype not in dtypes:
+        return f"its dtype is {dtype}; the ops take {', '.join(dtypes[:-1])} and {dtypes[-1]}"
+    if not has_gpu:
+        return None
+    if family not in GPU_FAMILIES:
         return "there is a GPU, for which the op has no kernel yet"
-    return None
+    return native.why_no_gpu_kernels()
 
 
 def compiled_by_xla():

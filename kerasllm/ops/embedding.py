@@ -17,9 +17,10 @@ def embedding(
 ):
     """The sum of a token's, its position's and its segment's embedding, the last two if given.
 
-    On TensorFlow, with tables and outputs in float32 or bfloat16, one fused op,
-    `kerasllm_ops.embedding`, which refuses ids that have no row, negative ones too; elsewhere
-    keras.ops, where such ids give what the backend makes of them.
+    On TensorFlow, with tables and outputs in float32 or bfloat16 (on a GPU float16 too), one fused
+    op, `kerasllm_ops.embedding`, which refuses ids that have no row, negative ones too; on a GPU
+    their outputs are NaN, as the host cannot look at them without waiting. Elsewhere keras.ops,
+    where such ids give what the backend makes of them.
 
     Args:
         token_ids: ints `(batch, time)`, each at least 0 and below `vocabulary`.
@@ -40,7 +41,7 @@ def embedding(
     if (segment_ids is None) != (segment_embeddings is None):
         raise ValueError("Of segment_ids and segment_embeddings only one is given; expected both.")
     dtype = keras.backend.standardize_dtype(dtype or token_embeddings.dtype)
-    if not (served("embedding", token_embeddings.dtype) and served("embedding", dtype)):
+    if not _served(keras.backend.standardize_dtype(token_embeddings.dtype), dtype):
         return composed_embedding(
             token_ids,
             token_embeddings,
@@ -61,6 +62,14 @@ def embedding(
         None if start is None else ops.cast(start, "int32"),
         dtype,
     )
+
+
+def _served(table, outputs):
+    """Whether the fused op takes tables and outputs of these dtypes: two different half precisions
+    have no kernel."""
+    if {table, outputs} == {"bfloat16", "float16"}:
+        return False
+    return served("embedding", table) and served("embedding", outputs)
 
 
 def _as_int32(ids):

@@ -110,3 +110,51 @@ def test_each_operation_is_rounded_by_itself(kernels):
     parameter = parameter - momentum * alpha / (np.sqrt(velocity) + epsilon)
     for name, expected in zip(names, (parameter, momentum, velocity), strict=False):
         assert np.array_equal(tensors[name].cpu().numpy(), expected), name
+
+
+@pytest.mark.parametrize("offset", [0, 1], ids=["vectors", "unaligned"])
+def test_master_weights(kernels, offset):
+    """A bfloat16 variable gets its master rounded; where it was assigned, the master takes that."""
+    generator = np.random.default_rng(1)
+    size = 4103
+    values = {
+        name: generator.normal(size=size).astype("float32")
+        for name in ("parameter", "momentum", "velocity", "gradient")
+    }
+    values["velocity"] = np.abs(values["velocity"])
+    values["parameter"][:3] = 1.00390625, -1.01171875, 0.0  # ties, to even down and up
+    variable = torch.from_numpy(values["parameter"]).to(torch.bfloat16)
+    assigned = torch.zeros(size, dtype=torch.bool)
+    assigned[::7] = True
+    assigned[2] = True
+    variable[assigned] = torch.randn(int(assigned.sum())).to(torch.bfloat16)
+    variable[2] = -0.0  # equal to its master in value, not in bits
+
+    def place(tensor):
+        memory = torch.full((size + 2 * GUARD + 1,), torch.nan, dtype=tensor.dtype)
+        memory[GUARD + offset : GUARD + offset + size] = tensor
+        memory = memory.to(kernels.device)
+        return memory, memory[GUARD + offset : GUARD + offset + size]
+
+    placed = {name: place(torch.from_numpy(value)) for name, value in values.items()}
+    placed["variable"] = place(variable)
+    tensors = {name: part for name, (_, part) in placed.items()}
+    rate, alpha, decay, epsilon = (np.float32(v) for v in (0.01, 0.003, 0.02, 1e-7))
+    others = [torch.ones(5, device=kernels.device) for _ in range(4)]
+    kernels.adamw(
+        *([others[i], tensors[name]] for i, name in enumerate(values)),
+        torch.tensor(rate, device=kernels.device),
+        torch.tensor(alpha, device=kernels.device),
+        weight_decay=float(decay),
+        rounded=[None, tensors["variable"]],
+    )
+    parameter, momentum, velocity, gradient = values.values()
+    parameter = np.where(assigned.numpy(), variable.float().numpy(), parameter)
+    parameter = parameter - parameter * decay * rate
+    momentum = momentum + (gradient - momentum) * np.float32(0.1)
+    velocity = velocity + (gradient * gradient - velocity) * np.float32(0.001)
+    parameter = parameter - momentum * alpha / (np.sqrt(velocity) + epsilon)
+    assert np.array_equal(tensors["parameter"].cpu().numpy(), parameter)
+    assert torch.equal(tensors["variable"].cpu(), torch.from_numpy(parameter).to(torch.bfloat16))
+    for name, (memory, _) in placed.items():
+        assert memory.isnan().sum() == 2 * GUARD + 1, f"{name}: written outside, or a NaN inside"

@@ -130,7 +130,9 @@ def raised(function, *arguments, **named):
 
 @needs_native
 @pytest.mark.parametrize("jit_compile", [None, False, True])
-def test_an_id_without_a_row_is_named(jit_compile):
+def test_an_id_without_a_row_is_named(jit_compile, device):
+    if device == "GPU":
+        pytest.skip("a GPU gives NaN (test_devices.py)")
     table = tf.ones((4, 3))
 
     def call(token_ids, segment_ids=None, start=0):
@@ -159,7 +161,9 @@ def test_an_id_without_a_row_is_named(jit_compile):
 
 
 @needs_native
-def test_ids_of_64_bits_do_not_wrap():
+def test_ids_of_64_bits_do_not_wrap(device):
+    if device == "GPU":
+        pytest.skip("a GPU gives NaN (test_devices.py)")
     token_ids = tf.constant([[2**32 + 1, 0]], tf.int64)
     assert "token_ids[0, 0] is 2147483647" in raised(embedding, token_ids, tf.ones((4, 3)))
     np.testing.assert_array_equal(

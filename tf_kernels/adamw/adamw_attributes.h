@@ -2,6 +2,7 @@
 #ifndef KERASLLM_ADAMW_ADAMW_ATTRIBUTES_H_
 #define KERASLLM_ADAMW_ADAMW_ATTRIBUTES_H_
 
+#include <algorithm>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -18,6 +19,7 @@ struct AdamwAttributes {
   std::vector<float> multipliers;
   std::vector<int64_t> masters;  // for each rounded variable the index of its parameter
   tensorflow::DataTypeVector gradient_types;
+  bool has_half;  // whether a gradient is float16, which only GPUs take
 
   // The index of the op's inputs: kind 0 is parameters, 1 momentums, 2 velocities, 3 gradients.
   int input(int kind, int parameter) const { return kind * num_parameters + parameter; }
@@ -49,6 +51,15 @@ struct AdamwAttributes {
           absl::StrCat("KerasllmAdamw: ", gradient_types.size(), " gradients, ", decays.size(),
                        " values of decays and ", multipliers.size(), " multipliers for ",
                        num_parameters, " parameters, expected as many"));
+    }
+    const auto has = [this](tensorflow::DataType type) {
+      return std::find(gradient_types.begin(), gradient_types.end(), type) != gradient_types.end();
+    };
+    has_half = has(tensorflow::DT_HALF);
+    const bool on_gpu = context->device_type().type_string().find("GPU") != std::string::npos;
+    if (has_half && (!on_gpu || has(tensorflow::DT_BFLOAT16))) {
+      return absl::InvalidArgumentError(
+          "KerasllmAdamw: float16 gradients are for a GPU, and not beside bfloat16 ones");
     }
     if (num_rounded() != num_rounded_inputs) {
       return absl::InvalidArgumentError(absl::StrCat("KerasllmAdamw: ", num_rounded(),

@@ -33,6 +33,18 @@ KERASLLM_DEVICE void load_gradient(const AdamwParameter& p, int64_t i, float (&t
   }
 }
 
+// Master weights, or the variable's own values where they are not what the master rounds to.
+template <int kCount>
+KERASLLM_DEVICE void take_assigned(const bfloat16* variable, float (&master)[kCount]) {
+  float found[kCount];
+  load(variable, found);
+#pragma unroll
+  for (int k = 0; k < kCount; ++k) {
+    const bool same = float_as_bits(rounded<bfloat16>(master[k])) == float_as_bits(found[k]);
+    if (!same) master[k] = found[k];
+  }
+}
+
 // Calls body(i, std::integral_constant<int, elements>) for this thread's elements of its block.
 template <class Body>
 KERASLLM_DEVICE void for_each_element(const AdamwParameter& p, unsigned block, bool vectors,
@@ -56,7 +68,8 @@ KERASLLM_DEVICE bool is_aligned(const AdamwParameter& p) {
       reinterpret_cast<uintptr_t>(p.parameter) | reinterpret_cast<uintptr_t>(p.momentum) |
       reinterpret_cast<uintptr_t>(p.velocity) | reinterpret_cast<uintptr_t>(p.new_parameter) |
       reinterpret_cast<uintptr_t>(p.new_momentum) | reinterpret_cast<uintptr_t>(p.new_velocity) |
-      reinterpret_cast<uintptr_t>(p.gradient) | reinterpret_cast<uintptr_t>(p.gradient_bfloat16);
+      reinterpret_cast<uintptr_t>(p.gradient) | reinterpret_cast<uintptr_t>(p.gradient_bfloat16) |
+      reinterpret_cast<uintptr_t>(p.rounded) | reinterpret_cast<uintptr_t>(p.new_rounded);
   return all % 16 == 0;
 }
 
@@ -118,6 +131,7 @@ __global__ void __launch_bounds__(kThreads)
     load(p.parameter + i, parameter);
     load(p.momentum + i, momentum);
     load(p.velocity + i, velocity);
+    if (p.rounded != nullptr) take_assigned(p.rounded + i, parameter);
 #pragma unroll
     for (int k = 0; k < kCount; ++k) {
       float g = gradient[k];
@@ -130,6 +144,7 @@ __global__ void __launch_bounds__(kThreads)
     store(p.new_momentum + i, momentum);
     store(p.new_velocity + i, velocity);
     store(p.new_parameter + i, parameter);
+    if (p.rounded != nullptr) store(p.new_rounded + i, parameter);
   });
 }
 
@@ -203,3 +218,6 @@ int64_t kerasllm_cuda_adamw_scratch(int, const void* args) {
   const auto& a = *static_cast<const kerasllm::AdamwCuda*>(args);
   return a.step.global_clipnorm > 0.0f ? kerasllm::all_blocks(a) * 8 + 8 : 0;
 }
+
+KERASLLM_CUDA_STRUCT(AdamwParameter, kerasllm::AdamwParameter)
+KERASLLM_CUDA_STRUCT(AdamwCuda, kerasllm::AdamwCuda)

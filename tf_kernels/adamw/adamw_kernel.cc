@@ -1,4 +1,5 @@
-// KerasllmAdamw on the CPU: the variables are locked, checked and updated where they lie.
+// KerasllmAdamw on the CPU and the GPU: the variables are locked, checked and updated where they
+// lie.
 #include <algorithm>
 #include <memory>
 #include <numeric>
@@ -7,6 +8,9 @@
 #include "adamw/adamw.h"
 #include "adamw/adamw_attributes.h"
 #include "common/op_kernel.h"
+#ifdef KERASLLM_HAS_CUDA
+#include "adamw/adamw_cuda.h"
+#endif
 #include "tensorflow/core/framework/resource_mgr.h"
 #include "tensorflow/core/framework/resource_var.h"
 
@@ -90,6 +94,28 @@ class LockedVariables {
   std::vector<Tensor> new_values_;
 };
 
+// learning_rate and alpha are scalars where the op runs.
+void run(OnCpu, OpKernelContext* context, const std::vector<AdamwParameter>& parameters,
+         AdamwStep step, const Tensor& learning_rate, const Tensor& alpha, bool) {
+  step.learning_rate = learning_rate.scalar<float>()();
+  step.alpha = alpha.scalar<float>()();
+  TensorflowParallel parallel(context);
+  adamw(parameters.data(), static_cast<int64_t>(parameters.size()), step, parallel);
+}
+#ifdef KERASLLM_HAS_CUDA
+void run(OnGpu, OpKernelContext* context, const std::vector<AdamwParameter>& parameters,
+         const AdamwStep& step, const Tensor& learning_rate, const Tensor& alpha, bool has_half) {
+  const AdamwCuda args = {parameters.data(), static_cast<int64_t>(parameters.size()), step,
+                          data_of<float>(learning_rate), data_of<float>(alpha)};
+  const int type = has_half ? kCudaFloat16 : kCudaBfloat16;
+  launch_on_gpu(context, kerasllm_cuda_adamw_scratch(type, &args),
+                [&](void* scratch, void* stream) {
+                  return kerasllm_cuda_adamw(type, &args, scratch, stream);
+                });
+}
+#endif
+
+template <class Device>
 class AdamwOp : public OpKernel {
  public:
   explicit AdamwOp(OpKernelConstruction* context) : OpKernel(context) {
@@ -122,7 +148,9 @@ class AdamwOp : public OpKernel {
       const Tensor& gradient = context->input(attributes_.input(3, i));
       const bool is_float = gradient.dtype() == tensorflow::DT_FLOAT;
       p.gradient = is_float ? data_of<float>(gradient) : nullptr;
-      p.gradient_bfloat16 = is_float ? nullptr : data_of<tensorflow::bfloat16>(gradient);
+      // float16 on a GPU lies behind the same pointer (adamw_cuda.h).
+      p.gradient_bfloat16 =
+          is_float ? nullptr : reinterpret_cast<const bfloat16*>(gradient.tensor_data().data());
       p.decays = attributes_.decays[i];
       p.multiplier = attributes_.multipliers[i];
     }
@@ -131,12 +159,10 @@ class AdamwOp : public OpKernel {
       p.rounded = data_of<tensorflow::bfloat16>(variables.value(3 * count + i));
       p.new_rounded = data_of<tensorflow::bfloat16>(variables.new_value(3 * count + i));
     }
-    AdamwStep step = attributes_.step;
-    step.learning_rate = context->input(attributes_.learning_rate_input()).scalar<float>()();
-    step.alpha = context->input(attributes_.alpha_input()).scalar<float>()();
-    TensorflowParallel parallel(context);
-    adamw(parameters.data(), count, step, parallel);
-    variables.commit();
+    run(Device(), context, parameters, attributes_.step,
+        context->input(attributes_.learning_rate_input()),
+        context->input(attributes_.alpha_input()), attributes_.has_half);
+    if (context->status().ok()) variables.commit();
   }
 
  private:
@@ -168,7 +194,17 @@ class AdamwOp : public OpKernel {
   AdamwAttributes attributes_;
 };
 
-REGISTER_KERNEL_BUILDER(Name("KerasllmAdamw").Device(tensorflow::DEVICE_CPU), AdamwOp);
+REGISTER_KERNEL_BUILDER(Name("KerasllmAdamw").Device(tensorflow::DEVICE_CPU), AdamwOp<OnCpu>);
+#ifdef KERASLLM_HAS_CUDA
+// Handles lie in the host's memory, whatever they lead to.
+REGISTER_KERNEL_BUILDER(Name("KerasllmAdamw")
+                            .Device(tensorflow::DEVICE_GPU)
+                            .HostMemory("parameters")
+                            .HostMemory("momentums")
+                            .HostMemory("velocities")
+                            .HostMemory("rounded"),
+                        AdamwOp<OnGpu>);
+#endif
 
 }  // namespace
 }  // namespace kerasllm

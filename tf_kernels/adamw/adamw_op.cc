@@ -25,7 +25,7 @@ REGISTER_OP("KerasllmAdamw")
     .Input("rounded: M * resource")
     .Attr("N: int >= 1")
     .Attr("M: int >= 0 = 0")
-    .Attr("G: list({float, bfloat16}) >= 1")
+    .Attr("G: list({float, bfloat16, half}) >= 1")
     .Attr("momentum_rate: float")
     .Attr("velocity_rate: float")
     .Attr("epsilon: float")
@@ -42,7 +42,7 @@ One step of Adam with decoupled weight decay over all parameters, in place.
 parameters: float32 variables.
 momentums: The running means of the gradients, float32 variables of the same shapes.
 velocities: The running means of the gradients' squares, float32 variables of the same shapes.
-gradients: Tensors of the same shapes.
+gradients: Tensors of the same shapes; on a GPU float16 ones too, but not beside bfloat16 ones.
 learning_rate: What weight decay is multiplied by.
 alpha: learning_rate * sqrt(1 - beta_2^step) / (1 - beta_1^step).
 rounded: bfloat16 variables whose float32 master weights are parameters; they get the rounded

@@ -1,8 +1,11 @@
-// KerasllmAdamw in programs that XLA compiles for the CPU: the variables' values go through a call
-// of the same kernel, each result in the memory of the value that it replaces.
+// KerasllmAdamw in programs that XLA compiles for the CPU or a GPU: the variables' values go
+// through a call of the same kernel, each result in the memory of the value that it replaces.
 #include "adamw/adamw.h"
 #include "adamw/adamw_attributes.h"
 #include "common/xla_kernel.h"
+#ifdef KERASLLM_HAS_CUDA
+#include "adamw/adamw_cuda.h"
+#endif
 
 namespace kerasllm {
 namespace {
@@ -13,14 +16,41 @@ using tensorflow::TensorShape;
 using tensorflow::XlaOpKernel;
 using tensorflow::XlaOpKernelContext;
 
-ffi::Error run(ffi::ThreadPool pool, float momentum_rate, float velocity_rate, float epsilon,
-               float weight_decay, float global_clipnorm, ffi::Span<const int64_t> decays,
-               ffi::Span<const int64_t> masters, ffi::RemainingArgs in, ffi::RemainingRets out) {
+// learning_rate and alpha lie where the program runs.
+ffi::Error run(XlaOnCpu& where, const std::vector<AdamwParameter>& parameters, AdamwStep step,
+               const float* learning_rate, const float* alpha, bool) {
+  step.learning_rate = *learning_rate;
+  step.alpha = *alpha;
+  XlaParallel parallel(std::move(where.pool));
+  adamw(parameters.data(), static_cast<int64_t>(parameters.size()), step, parallel);
+  return ffi::Error::Success();
+}
+#ifdef KERASLLM_HAS_CUDA
+ffi::Error run(XlaOnGpu& where, const std::vector<AdamwParameter>& parameters,
+               const AdamwStep& step, const float* learning_rate, const float* alpha,
+               bool has_half) {
+  const AdamwCuda args = {parameters.data(), static_cast<int64_t>(parameters.size()), step,
+                          learning_rate, alpha};
+  const int type = has_half ? kCudaFloat16 : kCudaBfloat16;
+  return launch_on_gpu(where, kerasllm_cuda_adamw_scratch(type, &args),
+                       [&](void* scratch, void* stream) {
+                         return kerasllm_cuda_adamw(type, &args, scratch, stream);
+                       });
+}
+#endif
+
+template <class Where>
+ffi::Error update(Where where, float momentum_rate, float velocity_rate, float epsilon,
+                  float weight_decay, float global_clipnorm, ffi::Span<const int64_t> decays,
+                  ffi::Span<const float> multipliers, ffi::Span<const int64_t> masters,
+                  ffi::RemainingArgs in, ffi::RemainingRets out) {
   const size_t count = decays.size(), gradients = 3 * count + masters.size();
   std::vector<AdamwParameter> parameters(count);
+  bool has_half = false;
   for (size_t i = 0; i < count; ++i) {
     const ffi::AnyBuffer gradient = *in.get<ffi::AnyBuffer>(gradients + i);
     const bool is_float = gradient.element_type() == ffi::DataType::F32;
+    has_half = has_half || gradient.element_type() == ffi::DataType::F16;
     parameters[i] = {static_cast<int64_t>(gradient.element_count()),
                      xla_input<float>(in, i),
                      xla_input<float>(in, count + i),
@@ -31,38 +61,35 @@ ffi::Error run(ffi::ThreadPool pool, float momentum_rate, float velocity_rate, f
                      is_float ? xla_input<float>(in, gradients + i) : nullptr,
                      is_float ? nullptr : xla_input<bfloat16>(in, gradients + i),
                      decays.begin()[i] != 0,
-                     xla_input<float>(in, gradients + count + 2)[i]};
+                     multipliers.begin()[i]};
   }
   for (size_t i = 0; i < masters.size(); ++i) {
     AdamwParameter& p = parameters[masters.begin()[i]];
     p.rounded = xla_input<bfloat16>(in, 3 * count + i);
     p.new_rounded = xla_output<bfloat16>(out, 3 * count + i);
   }
-  const AdamwStep step = {*xla_input<float>(in, gradients + count),
-                          *xla_input<float>(in, gradients + count + 1),
-                          momentum_rate,
-                          velocity_rate,
-                          epsilon,
-                          weight_decay,
+  const AdamwStep step = {/*learning_rate=*/0.0f, /*alpha=*/0.0f, momentum_rate,
+                          velocity_rate,          epsilon,        weight_decay,
                           global_clipnorm};
-  XlaParallel parallel(std::move(pool));
-  adamw(parameters.data(), static_cast<int64_t>(count), step, parallel);
-  return ffi::Error::Success();
+  return run(where, parameters, step, xla_input<float>(in, gradients + count),
+             xla_input<float>(in, gradients + count + 1), has_half);
 }
 
-XLA_FFI_DEFINE_HANDLER(kKerasllmAdamw, run,
-                       ffi::Ffi::Bind()
-                           .Ctx<ffi::ThreadPool>()
-                           .Attr<float>("momentum_rate")
-                           .Attr<float>("velocity_rate")
-                           .Attr<float>("epsilon")
-                           .Attr<float>("weight_decay")
-                           .Attr<float>("global_clipnorm")
-                           .Attr<ffi::Span<const int64_t>>("decays")
-                           .Attr<ffi::Span<const int64_t>>("masters")
-                           .RemainingArgs()
-                           .RemainingRets());
-XLA_FFI_REGISTER_HANDLER(ffi::GetXlaFfiApi(), "kerasllm_adamw", "Host", kKerasllmAdamw);
+#define KERASLLM_BINDING                           \
+  .Attr<float>("momentum_rate")                    \
+      .Attr<float>("velocity_rate")                \
+      .Attr<float>("epsilon")                      \
+      .Attr<float>("weight_decay")                 \
+      .Attr<float>("global_clipnorm")              \
+      .Attr<ffi::Span<const int64_t>>("decays")    \
+      .Attr<ffi::Span<const float>>("multipliers") \
+      .Attr<ffi::Span<const int64_t>>("masters")   \
+      .RemainingArgs()                             \
+      .RemainingRets()
+KERASLLM_XLA_HANDLER(kerasllm_adamw, "Host", XlaOnCpu, update<XlaOnCpu>, KERASLLM_BINDING);
+#ifdef KERASLLM_HAS_CUDA
+KERASLLM_XLA_HANDLER(kerasllm_adamw, "CUDA", XlaOnGpu, update<XlaOnGpu>, KERASLLM_BINDING);
+#endif
 
 class AdamwXlaOp : public XlaOpKernel {
  public:
@@ -104,7 +131,6 @@ class AdamwXlaOp : public XlaOpKernel {
     }
     operands.push_back(context->Input(attributes_.learning_rate_input()));
     operands.push_back(context->Input(attributes_.alpha_input()));
-    operands.push_back(xla::ConstantR1<float>(context->builder(), attributes_.multipliers));
     const AdamwStep& step = attributes_.step;
     const std::vector<int64_t> decays(attributes_.decays.begin(), attributes_.decays.end());
     const std::string text = XlaAttributes()
@@ -114,6 +140,7 @@ class AdamwXlaOp : public XlaOpKernel {
                                  .set("weight_decay", step.weight_decay)
                                  .set("global_clipnorm", step.global_clipnorm)
                                  .set("decays", decays)
+                                 .set("multipliers", attributes_.multipliers)
                                  .set("masters", attributes_.masters)
                                  .text();
     const xla::XlaOp call =
@@ -132,7 +159,7 @@ class AdamwXlaOp : public XlaOpKernel {
   AdamwAttributes attributes_;
 };
 
-REGISTER_KERNEL_BUILDER(Name("KerasllmAdamw").Device("XLA_CPU_JIT"), AdamwXlaOp);
+KERASLLM_REGISTER_XLA("KerasllmAdamw", AdamwXlaOp);
 
 }  // namespace
 }  // namespace kerasllm

@@ -32,7 +32,8 @@ struct AttentionShape {
   int64_t batch, query_length, key_length, num_heads, num_key_value_heads, head_dim, value_dim;
 };
 
-enum class MaskType { kNone, kBool, kFloat32, kBfloat16 };
+// The CPU's kernels take no float16.
+enum class MaskType { kNone, kBool, kFloat32, kBfloat16, kFloat16 };
 
 struct AttentionOptions {
   float scale;

@@ -52,10 +52,12 @@ inline absl::Status check_attention_attributes(const char* op, const AttentionAt
   return absl::OkStatus();
 }
 
-// Fills in shape and options. `mask_type` says what the mask's elements are.
-inline absl::Status read_attention(const char* op, const AttentionInput* inputs, MaskType mask_type,
-                                   const AttentionAttributes& attributes, AttentionShape* shape,
-                                   AttentionOptions* options) {
+// Fills in shape and options. `mask_type` says what the mask's elements are. Where is OnCpu or its
+// like: on a GPU the values of lengths and query_offset are not looked at (attention_cuda.h).
+template <class Where>
+absl::Status read_attention(const char* op, const AttentionInput* inputs, MaskType mask_type,
+                            const AttentionAttributes& attributes, AttentionShape* shape,
+                            AttentionOptions* options) {
   const auto expected = [&](const char* name, const AttentionInput& input,
                             const std::string& what) {
     return absl::InvalidArgumentError(
@@ -110,8 +112,8 @@ inline absl::Status read_attention(const char* op, const AttentionInput* inputs,
   options->causal = attributes.causal;
   options->window = attributes.window;
   if (dropped) {
-    options->dropout =
-        make_dropout(attributes.dropout_rate, static_cast<const int32_t*>(inputs[kSeed].data));
+    const auto* const seed = static_cast<const int32_t*>(inputs[kSeed].data);
+    options->dropout = Where::dropout(attributes.dropout_rate, seed);
   }
 
   const AttentionInput& mask = inputs[kMask];
@@ -153,7 +155,7 @@ inline absl::Status read_attention(const char* op, const AttentionInput* inputs,
       return expected(names[i], input, absl::StrCat("[", s.batch, "]"));
     }
     const int32_t* const values = static_cast<const int32_t*>(input.data);
-    for (int64_t b = 0; b < s.batch; ++b) {
+    for (int64_t b = 0; Where::kHostReads && b < s.batch; ++b) {
       if (values[b] < 0 || values[b] > most[i]) {
         return absl::InvalidArgumentError(absl::StrCat(op, ": ", names[i], "[", b, "] is ",
                                                        values[b], ", expected 0 to ", most[i]));

@@ -1,7 +1,10 @@
-// KerasllmAttention and KerasllmAttentionGrad on the CPU.
+// KerasllmAttention and KerasllmAttentionGrad on the CPU and the GPU.
 #include "attention/attention.h"
 #include "attention/attention_check.h"
 #include "common/op_kernel.h"
+#ifdef KERASLLM_HAS_CUDA
+#include "attention/attention_cuda.h"
+#endif
 
 namespace kerasllm {
 namespace {
@@ -18,11 +21,41 @@ MaskType mask_type_of(tensorflow::DataType type) {
       return MaskType::kBool;
     case tensorflow::DT_FLOAT:
       return MaskType::kFloat32;
+    case tensorflow::DT_HALF:
+      return MaskType::kFloat16;
     default:
       return MaskType::kBfloat16;
   }
 }
 
+template <class T>
+void run(OnCpu, OpKernelContext* context, const AttentionForward<T>& args) {
+  TensorflowParallel parallel(context);
+  attention_forward(args, parallel);
+}
+template <class T>
+void run(OnCpu, OpKernelContext* context, const AttentionBackward<T>& args) {
+  TensorflowParallel parallel(context);
+  attention_backward(args, parallel);
+}
+#ifdef KERASLLM_HAS_CUDA
+template <class T>
+void run(OnGpu, OpKernelContext* context, const AttentionForward<T>& args) {
+  const int64_t bytes = kerasllm_cuda_attention_forward_scratch(kCudaType<T>, &args);
+  launch_on_gpu(context, bytes, [&](void* scratch, void* stream) {
+    return kerasllm_cuda_attention_forward(kCudaType<T>, &args, scratch, stream);
+  });
+}
+template <class T>
+void run(OnGpu, OpKernelContext* context, const AttentionBackward<T>& args) {
+  const int64_t bytes = kerasllm_cuda_attention_backward_scratch(kCudaType<T>, &args);
+  launch_on_gpu(context, bytes, [&](void* scratch, void* stream) {
+    return kerasllm_cuda_attention_backward(kCudaType<T>, &args, scratch, stream);
+  });
+}
+#endif
+
+template <class Device>
 class AttentionBase : public tensorflow::OpKernel {
  public:
   AttentionBase(OpKernelConstruction* context, const char* op) : OpKernel(context), op_(op) {
@@ -42,8 +75,12 @@ class AttentionBase : public tensorflow::OpKernel {
       const auto sizes = tensor.shape().dim_sizes();
       inputs.push_back({{sizes.begin(), sizes.end()}, tensor.tensor_data().data()});
     }
-    return read_attention(op_, inputs.data(), mask_type_of(context->input_dtype(kMask)),
-                          attributes_, shape, options);
+    const MaskType mask_type = mask_type_of(context->input_dtype(kMask));
+    if (Device::kHostReads && mask_type == MaskType::kFloat16) {
+      return absl::InvalidArgumentError(
+          absl::StrCat(op_, ": mask is float16, which is for a GPU; expected bool or float32"));
+    }
+    return read_attention<Device>(op_, inputs.data(), mask_type, attributes_, shape, options);
   }
 
   const char* op_;
@@ -59,11 +96,13 @@ TensorShape log_sum_exp_shape(const AttentionShape& s) {
   return TensorShape({s.batch, s.num_heads, s.query_length});
 }
 
-template <class T>
-class AttentionOp : public AttentionBase {
+template <class T, class Device>
+class AttentionOp : public AttentionBase<Device> {
+  using AttentionBase<Device>::read;
+
  public:
   explicit AttentionOp(OpKernelConstruction* context)
-      : AttentionBase(context, "KerasllmAttention") {}
+      : AttentionBase<Device>(context, "KerasllmAttention") {}
 
   void Compute(OpKernelContext* context) override {
     AttentionShape shape;
@@ -80,16 +119,18 @@ class AttentionOp : public AttentionBase {
         data_of<T>(context->input(kValue)),
         data_of<T>(outputs),
         data_of<float>(log_sum_exp)};
-    TensorflowParallel parallel(context);
-    attention_forward(args, parallel);
+    run(Device(), context, args);
   }
 };
 
-template <class T>
-class AttentionGradOp : public AttentionBase {
+template <class T, class Device>
+class AttentionGradOp : public AttentionBase<Device> {
+  using AttentionBase<Device>::op_;
+  using AttentionBase<Device>::read;
+
  public:
   explicit AttentionGradOp(OpKernelConstruction* context)
-      : AttentionBase(context, "KerasllmAttentionGrad") {}
+      : AttentionBase<Device>(context, "KerasllmAttentionGrad") {}
 
   void Compute(OpKernelContext* context) override {
     AttentionShape shape;
@@ -118,21 +159,25 @@ class AttentionGradOp : public AttentionBase {
         data_of<T>(results[0]),
         data_of<T>(results[1]),
         data_of<T>(results[2])};
-    TensorflowParallel parallel(context);
-    attention_backward(args, parallel);
+    run(Device(), context, args);
   }
 };
 
-#define KERASLLM_REGISTER(T)                                                               \
-  REGISTER_KERNEL_BUILDER(                                                                 \
-      Name("KerasllmAttention").Device(tensorflow::DEVICE_CPU).TypeConstraint<T>("T"),     \
-      AttentionOp<T>);                                                                     \
-  REGISTER_KERNEL_BUILDER(                                                                 \
-      Name("KerasllmAttentionGrad").Device(tensorflow::DEVICE_CPU).TypeConstraint<T>("T"), \
-      AttentionGradOp<T>)
+#define KERASLLM_REGISTER(device, Where, T)                                            \
+  REGISTER_KERNEL_BUILDER(                                                             \
+      Name("KerasllmAttention").Device(tensorflow::device).TypeConstraint<T>("T"),     \
+      AttentionOp<T, Where>);                                                          \
+  REGISTER_KERNEL_BUILDER(                                                             \
+      Name("KerasllmAttentionGrad").Device(tensorflow::device).TypeConstraint<T>("T"), \
+      AttentionGradOp<T, Where>)
 
-KERASLLM_REGISTER(float);
-KERASLLM_REGISTER(tensorflow::bfloat16);
+KERASLLM_REGISTER(DEVICE_CPU, OnCpu, float);
+KERASLLM_REGISTER(DEVICE_CPU, OnCpu, tensorflow::bfloat16);
+#ifdef KERASLLM_HAS_CUDA
+KERASLLM_REGISTER(DEVICE_GPU, OnGpu, float);
+KERASLLM_REGISTER(DEVICE_GPU, OnGpu, tensorflow::bfloat16);
+KERASLLM_REGISTER(DEVICE_GPU, OnGpu, Eigen::half);
+#endif
 
 }  // namespace
 }  // namespace kerasllm

@@ -1,8 +1,11 @@
-// KerasllmAttention and KerasllmAttentionGrad in programs that XLA compiles for the CPU: calls of
-// the same kernels, on the program's threads.
+// KerasllmAttention and KerasllmAttentionGrad in programs that XLA compiles for the CPU or a GPU:
+// calls of the same kernels, on the program's threads.
 #include "attention/attention.h"
 #include "attention/attention_check.h"
 #include "common/xla_kernel.h"
+#ifdef KERASLLM_HAS_CUDA
+#include "attention/attention_cuda.h"
+#endif
 
 namespace kerasllm {
 namespace {
@@ -12,6 +15,7 @@ using tensorflow::OpKernelConstruction;
 using tensorflow::XlaOpKernel;
 using tensorflow::XlaOpKernelContext;
 
+template <class Where>
 ffi::Error read(const char* op, const ffi::RemainingArgs& in, const AttentionAttributes& attributes,
                 AttentionShape* shape, AttentionOptions* options) {
   std::vector<AttentionInput> inputs;
@@ -23,37 +27,70 @@ ffi::Error read(const char* op, const ffi::RemainingArgs& in, const AttentionAtt
   const ffi::DataType type = in.get<ffi::AnyBuffer>(kMask)->element_type();
   const MaskType mask_type = type == ffi::PRED  ? MaskType::kBool
                              : type == ffi::F32 ? MaskType::kFloat32
+                             : type == ffi::F16 ? MaskType::kFloat16
                                                 : MaskType::kBfloat16;
+  if (Where::kHostReads && mask_type == MaskType::kFloat16) {
+    return ffi::Error(ffi::ErrorCode::kInvalidArgument,
+                      std::string(op) + ": mask is float16, which is for a GPU");
+  }
   const absl::Status status =
-      read_attention(op, inputs.data(), mask_type, attributes, shape, options);
+      read_attention<Where>(op, inputs.data(), mask_type, attributes, shape, options);
   if (status.ok()) return ffi::Error::Success();
   return ffi::Error(ffi::ErrorCode::kInvalidArgument, std::string(status.message()));
 }
 
 template <class T>
-ffi::Error forward(ffi::ThreadPool pool, float scale, float soft_cap, float dropout_rate,
-                   bool causal, int64_t window, ffi::RemainingArgs in, ffi::RemainingRets out) {
+ffi::Error run(XlaOnCpu& where, const AttentionForward<T>& args) {
+  XlaParallel parallel(std::move(where.pool));
+  attention_forward(args, parallel);
+  return ffi::Error::Success();
+}
+template <class T>
+ffi::Error run(XlaOnCpu& where, const AttentionBackward<T>& args) {
+  XlaParallel parallel(std::move(where.pool));
+  attention_backward(args, parallel);
+  return ffi::Error::Success();
+}
+#ifdef KERASLLM_HAS_CUDA
+template <class T>
+ffi::Error run(XlaOnGpu& where, const AttentionForward<T>& args) {
+  const int64_t bytes = kerasllm_cuda_attention_forward_scratch(kCudaType<T>, &args);
+  return launch_on_gpu(where, bytes, [&](void* scratch, void* stream) {
+    return kerasllm_cuda_attention_forward(kCudaType<T>, &args, scratch, stream);
+  });
+}
+template <class T>
+ffi::Error run(XlaOnGpu& where, const AttentionBackward<T>& args) {
+  const int64_t bytes = kerasllm_cuda_attention_backward_scratch(kCudaType<T>, &args);
+  return launch_on_gpu(where, bytes, [&](void* scratch, void* stream) {
+    return kerasllm_cuda_attention_backward(kCudaType<T>, &args, scratch, stream);
+  });
+}
+#endif
+
+template <class Where, class T>
+ffi::Error forward(Where where, float scale, float soft_cap, float dropout_rate, bool causal,
+                   int64_t window, ffi::RemainingArgs in, ffi::RemainingRets out) {
   AttentionForward<T> args = {};
-  ffi::Error error = read("KerasllmAttention", in, {scale, soft_cap, dropout_rate, causal, window},
-                          &args.shape, &args.options);
+  ffi::Error error =
+      read<Where>("KerasllmAttention", in, {scale, soft_cap, dropout_rate, causal, window},
+                  &args.shape, &args.options);
   if (error.failure()) return error;
   args.query = xla_input<T>(in, kQuery);
   args.key = xla_input<T>(in, kKey);
   args.value = xla_input<T>(in, kValue);
   args.outputs = xla_output<T>(out, 0);
   args.log_sum_exp = xla_output<float>(out, 1);
-  XlaParallel parallel(std::move(pool));
-  attention_forward(args, parallel);
-  return ffi::Error::Success();
+  return run(where, args);
 }
 
-template <class T>
-ffi::Error backward(ffi::ThreadPool pool, float scale, float soft_cap, float dropout_rate,
-                    bool causal, int64_t window, ffi::RemainingArgs in, ffi::RemainingRets out) {
+template <class Where, class T>
+ffi::Error backward(Where where, float scale, float soft_cap, float dropout_rate, bool causal,
+                    int64_t window, ffi::RemainingArgs in, ffi::RemainingRets out) {
   AttentionBackward<T> args = {};
   ffi::Error error =
-      read("KerasllmAttentionGrad", in, {scale, soft_cap, dropout_rate, causal, window},
-           &args.shape, &args.options);
+      read<Where>("KerasllmAttentionGrad", in, {scale, soft_cap, dropout_rate, causal, window},
+                  &args.shape, &args.options);
   if (error.failure()) return error;
   args.query = xla_input<T>(in, kQuery);
   args.key = xla_input<T>(in, kKey);
@@ -64,28 +101,19 @@ ffi::Error backward(ffi::ThreadPool pool, float scale, float soft_cap, float dro
   args.d_query = xla_output<T>(out, 0);
   args.d_key = xla_output<T>(out, 1);
   args.d_value = xla_output<T>(out, 2);
-  XlaParallel parallel(std::move(pool));
-  attention_backward(args, parallel);
-  return ffi::Error::Success();
+  return run(where, args);
 }
 
-#define KERASLLM_ATTENTION_HANDLER(name, function)        \
-  XLA_FFI_DEFINE_HANDLER(k##name, function,               \
-                         ffi::Ffi::Bind()                 \
-                             .Ctx<ffi::ThreadPool>()      \
-                             .Attr<float>("scale")        \
-                             .Attr<float>("soft_cap")     \
-                             .Attr<float>("dropout_rate") \
-                             .Attr<bool>("causal")        \
-                             .Attr<int64_t>("window")     \
-                             .RemainingArgs()             \
-                             .RemainingRets());           \
-  XLA_FFI_REGISTER_HANDLER(ffi::GetXlaFfiApi(), #name, "Host", k##name)
-
-KERASLLM_ATTENTION_HANDLER(kerasllm_attention_float32, forward<float>);
-KERASLLM_ATTENTION_HANDLER(kerasllm_attention_bfloat16, forward<bfloat16>);
-KERASLLM_ATTENTION_HANDLER(kerasllm_attention_grad_float32, backward<float>);
-KERASLLM_ATTENTION_HANDLER(kerasllm_attention_grad_bfloat16, backward<bfloat16>);
+#define KERASLLM_BINDING           \
+  .Attr<float>("scale")            \
+      .Attr<float>("soft_cap")     \
+      .Attr<float>("dropout_rate") \
+      .Attr<bool>("causal")        \
+      .Attr<int64_t>("window")     \
+      .RemainingArgs()             \
+      .RemainingRets()
+KERASLLM_XLA_HANDLERS(kerasllm_attention, forward, KERASLLM_BINDING);
+KERASLLM_XLA_HANDLERS(kerasllm_attention_grad, backward, KERASLLM_BINDING);
 
 class AttentionXlaBase : public XlaOpKernel {
  public:
@@ -140,8 +168,8 @@ class AttentionGradXlaOp : public AttentionXlaBase {
   }
 };
 
-REGISTER_KERNEL_BUILDER(Name("KerasllmAttention").Device("XLA_CPU_JIT"), AttentionXlaOp);
-REGISTER_KERNEL_BUILDER(Name("KerasllmAttentionGrad").Device("XLA_CPU_JIT"), AttentionGradXlaOp);
+KERASLLM_REGISTER_XLA("KerasllmAttention", AttentionXlaOp);
+KERASLLM_REGISTER_XLA("KerasllmAttentionGrad", AttentionGradXlaOp);
 
 }  // namespace
 }  // namespace kerasllm

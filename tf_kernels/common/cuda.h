@@ -56,6 +56,26 @@ KERASLLM_DEVICE uint32_t float_as_bits(float v) {
 #endif
 }
 
+// v, of which the compiler does not know that it is the same in every turn of a loop: addresses
+// made from it then take no registers from one turn to the next.
+KERASLLM_DEVICE int made_anew(int v) {
+#ifdef __CUDACC__
+  asm volatile("" : "+r"(v));
+#endif
+  return v;
+}
+
+// 2^v to two units in the last place; results below 2^-126 are zeros.
+KERASLLM_DEVICE float fast_exp2(float v) {
+#ifdef __CUDACC__
+  float result;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(result) : "f"(v));
+  return result;
+#else
+  return exp2f(v);
+#endif
+}
+
 // An element from its bits in a word's low end, and back; rounding is to nearest, ties to even.
 template <class T>
 struct Element;
@@ -290,6 +310,12 @@ struct SameType {
 template <class... Args>
 int launch(void (*kernel)(Args...), dim3 grid, dim3 block, size_t shared_bytes, void* stream,
            typename SameType<Args>::type... args) {
+  if (shared_bytes > 48 * 1024) {  // more than every block may have is to be asked for
+    const cudaError_t error = cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel),
+                                                   cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                                   static_cast<int>(shared_bytes));
+    if (error != cudaSuccess) return static_cast<int>(error);
+  }
   kernel<<<grid, block, shared_bytes, static_cast<cudaStream_t>(stream)>>>(args...);
   return static_cast<int>(cudaGetLastError());
 }
@@ -298,9 +324,19 @@ inline int clear(void* memory, int64_t bytes, void* stream) {
   return static_cast<int>(
       cudaMemsetAsync(memory, 0, static_cast<size_t>(bytes), static_cast<cudaStream_t>(stream)));
 }
+// Bytes of shared memory that a block may have on the current device; 0 if it cannot be told.
+inline int64_t shared_memory_limit() {
+  int device = 0, bytes = 0;
+  if (cudaGetDevice(&device) != cudaSuccess) return 0;
+  if (cudaDeviceGetAttribute(&bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin, device) !=
+      cudaSuccess)
+    return 0;
+  return bytes;
+}
 #define KERASLLM_DYNAMIC_SHARED(name) extern __shared__ __align__(16) float name[]
 #else
 using emulation::launch;
+inline int64_t shared_memory_limit() { return emulation::shared_limit(); }
 inline int clear(void* memory, int64_t bytes, void*) {
   if (bytes > 0) memset(memory, 0, static_cast<size_t>(bytes));
   return 0;

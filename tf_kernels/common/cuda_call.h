@@ -5,6 +5,8 @@
 #ifndef KERASLLM_COMMON_CUDA_CALL_H_
 #define KERASLLM_COMMON_CUDA_CALL_H_
 
+#include <cstdint>
+
 #include "common/bfloat16.h"
 #include "common/float16.h"
 
@@ -20,7 +22,16 @@ inline constexpr CudaType kCudaType<bfloat16> = kCudaBfloat16;
 template <>
 inline constexpr CudaType kCudaType<float16> = kCudaFloat16;
 
+// What launchers return for sizes that they do not serve, before they launch anything
+// (cudaErrorNotSupported).
+inline constexpr int kCudaNotSupported = 801;
+
 }  // namespace kerasllm
+
+// Exports the size of a struct that launchers take, for callers that mirror it
+// (benchmarks/cuda/launchers.py).
+#define KERASLLM_CUDA_STRUCT(name, ...) \
+  KERASLLM_CUDA_EXPORT int64_t kerasllm_cuda_sizeof_##name() { return sizeof(__VA_ARGS__); }
 
 // A sentence for what a launcher returned.
 KERASLLM_CUDA_EXPORT const char* kerasllm_cuda_error_string(int error);

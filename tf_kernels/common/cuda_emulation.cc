@@ -18,7 +18,7 @@ namespace kerasllm::emulation {
 namespace {
 
 constexpr int kMostThreads = 1024, kWarpSize = 32;
-constexpr size_t kStackBytes = 256 * 1024, kSharedBytes = 232448;
+constexpr size_t kStackBytes = 256 * 1024, kSharedBytes = 232448;  // an H100's shared memory
 
 enum class State { kReady, kAtBlockBarrier, kAtWarpBarrier, kDone };
 
@@ -38,6 +38,24 @@ const std::function<void()>* body;
 uint64_t words[kMostThreads];
 alignas(64) char shared_memory[kSharedBytes];
 uint64_t order_seed = 0;
+int64_t most_shared = kSharedBytes;
+
+struct Copy {
+  void* to;
+  const void* from;  // null for zeros
+  int bytes, group;
+};
+// Of each thread: the copies under way, and the groups it has ended.
+std::vector<Copy> copies[kMostThreads];
+int copy_groups[kMostThreads];
+
+void make(const Copy& copy) {
+  if (copy.from == nullptr) {
+    std::memset(copy.to, 0, copy.bytes);
+  } else {
+    std::memcpy(copy.to, copy.from, copy.bytes);
+  }
+}
 
 [[noreturn]] void fail(const char* what) {
   std::fprintf(stderr, "emulated GPU: %s (block %u, %u, %u)\n", what, blockIdx.x, blockIdx.y,
@@ -99,6 +117,8 @@ void run_block(int threads, std::mt19937_64& random) {
     Fiber& fiber = fibers[i];
     fiber.state = State::kReady;
     fiber.started = false;
+    copies[i].clear();
+    copy_groups[i] = 0;
     const unsigned u = static_cast<unsigned>(i);
     fiber.thread = {u % blockDim.x, u / blockDim.x % blockDim.y, u / blockDim.x / blockDim.y};
     getcontext(&fiber.context);
@@ -125,12 +145,83 @@ int lane() { return current % kWarpSize; }
 uint64_t* exchange() { return words + current / kWarpSize * kWarpSize; }
 float* dynamic_shared() { return reinterpret_cast<float*>(shared_memory); }
 void set_order(uint64_t seed) { order_seed = seed; }
+int64_t shared_limit() { return most_shared; }
+void set_shared_limit(int64_t bytes) {
+  most_shared = std::min(bytes, static_cast<int64_t>(kSharedBytes));
+}
+
+void copy_async(void* to, const void* from, int bytes, bool real) {
+  const uintptr_t size = static_cast<uintptr_t>(bytes);
+  if (reinterpret_cast<uintptr_t>(to) % size != 0 || reinterpret_cast<uintptr_t>(from) % size != 0)
+    fail("a copy of unaligned addresses");
+  const Copy copy = {to, real ? from : nullptr, bytes, copy_groups[current]};
+  if (order_seed % 2 == 1) {
+    make(copy);
+  } else {
+    copies[current].push_back(copy);
+  }
+}
+void commit_copies() { ++copy_groups[current]; }
+void wait_for_copies(int unfinished) {
+  std::vector<Copy>& mine = copies[current];
+  size_t done = 0;
+  while (done < mine.size() && mine[done].group < copy_groups[current] - unfinished) {
+    make(mine[done++]);
+  }
+  mine.erase(mine.begin(), mine.begin() + static_cast<std::ptrdiff_t>(done));
+}
+
+void load_matrices(const void* row, bool transposed, uint32_t* words) {
+  if (reinterpret_cast<uintptr_t>(row) % 16 != 0) fail("a matrix's row of an unaligned address");
+  uint64_t* const rows = exchange();
+  rows[lane()] = reinterpret_cast<uintptr_t>(row);
+  warp_barrier();
+  const int g = lane() / 4, t = lane() % 4;
+  for (int m = 0; m < 4; ++m) {
+    const auto element = [&](int r, int c) -> uint32_t {
+      return reinterpret_cast<const uint16_t*>(rows[8 * m + r])[c];
+    };
+    words[m] = transposed ? element(2 * t, g) | element(2 * t + 1, g) << 16
+                          : element(g, 2 * t) | element(g, 2 * t + 1) << 16;
+  }
+  warp_barrier();
+}
+
+void multiply_add(float* c, const uint32_t* a, const uint32_t* b, int bytes,
+                  float (*decode)(uint32_t)) {
+  struct Operands {
+    const uint32_t *a, *b;
+  };
+  const Operands mine = {a, b};
+  uint64_t* const lanes = exchange();
+  lanes[lane()] = reinterpret_cast<uintptr_t>(&mine);
+  warp_barrier();
+  const int g = lane() / 4, t = lane() % 4;
+  const int each = 4 / bytes;  // elements of a word; a row has 4 words, twice
+  const auto of = [&](int from) { return reinterpret_cast<const Operands*>(lanes[from]); };
+  const auto part = [&](uint32_t word, int e) {
+    return decode(bytes == 4 ? word : (word >> (16 * e)) & 0xffffu);
+  };
+  for (int half = 0; half < 2; ++half) {
+    for (int s = 0; s < 4; ++s) {
+      for (int e = 0; e < each; ++e) {
+        const float left[2] = {part(of(4 * g + s)->a[2 * half], e),
+                               part(of(4 * g + s)->a[2 * half + 1], e)};
+        const float right[2] = {part(of(4 * (2 * t) + s)->b[half], e),
+                                part(of(4 * (2 * t + 1) + s)->b[half], e)};
+        for (int i = 0; i < 4; ++i) c[i] += left[i / 2] * right[i % 2];
+      }
+    }
+  }
+  warp_barrier();
+}
 
 int run(dim3 grid, dim3 block, size_t shared_bytes, const std::function<void()>& thread) {
   const uint64_t threads = uint64_t{block.x} * block.y * block.z;
   const bool valid = threads >= 1 && threads <= kMostThreads && threads % kWarpSize == 0 &&
                      grid.x >= 1 && grid.y >= 1 && grid.z >= 1 && grid.x <= 0x7fffffffu &&
-                     grid.y <= 65535u && grid.z <= 65535u && shared_bytes <= kSharedBytes;
+                     grid.y <= 65535u && grid.z <= 65535u &&
+                     static_cast<int64_t>(shared_bytes) <= most_shared;
   if (!valid) return 9;  // cudaErrorInvalidConfiguration
   if (stacks == nullptr) {
     stacks = static_cast<char*>(mmap(nullptr, kMostThreads * kStackBytes, PROT_READ | PROT_WRITE,
@@ -193,4 +284,8 @@ uint16_t float_to_half(float value) {
 // For the tests in Python.
 extern "C" __attribute__((visibility("default"))) void kerasllm_cuda_set_order(uint64_t seed) {
   kerasllm::emulation::set_order(seed);
+}
+extern "C" __attribute__((visibility("default"))) void kerasllm_cuda_set_shared_limit(
+    int64_t bytes) {
+  kerasllm::emulation::set_shared_limit(bytes);
 }

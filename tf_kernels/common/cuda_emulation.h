@@ -67,6 +67,22 @@ int launch(void (*kernel)(Args...), dim3 grid, dim3 block, size_t shared_bytes, 
 float half_to_float(uint16_t bits);
 uint16_t float_to_half(float value);
 
+// Bytes of shared memory that a block may have: an H100's, or what a test sets.
+int64_t shared_limit();
+void set_shared_limit(int64_t bytes);
+
+// cp.async: the bytes arrive as late as they may, when they are waited for, or, under an odd order
+// (set_order), as soon as they are asked for.
+void copy_async(void* to, const void* from, int bytes, bool real);
+void commit_copies();
+void wait_for_copies(int unfinished);
+
+// ldmatrix and mma.sync of common/cuda_mma.h. `bytes`: of an element, two or four; `decode`: its
+// value from its bits.
+void load_matrices(const void* row, bool transposed, uint32_t* words);
+void multiply_add(float* c, const uint32_t* a, const uint32_t* b, int bytes,
+                  float (*decode)(uint32_t));
+
 }  // namespace kerasllm::emulation
 
 inline void __syncthreads() { kerasllm::emulation::block_barrier(); }

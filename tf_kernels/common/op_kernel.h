@@ -8,9 +8,15 @@
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "common/bfloat16.h"
+#include "common/dropout.h"
+#include "common/float16.h"
 #include "common/parallel.h"
 #include "tensorflow/core/framework/op_kernel.h"
 #include "tensorflow/core/lib/core/threadpool.h"
+#ifdef KERASLLM_HAS_CUDA
+#include "common/cuda_call.h"
+#include "xla/stream_executor/stream.h"
+#endif
 
 namespace kerasllm {
 
@@ -40,6 +46,44 @@ template <>
 struct ComputeType<tensorflow::bfloat16> {
   using type = bfloat16;
 };
+template <>
+struct ComputeType<Eigen::half> {
+  using type = float16;
+};
+
+// Where an OpKernel's tensors lie. A family's kernels are templates of it, with a function `run`
+// for each: all checks are shared.
+struct OnCpu {
+  // Whether the host can look at what tensors hold.
+  static constexpr bool kHostReads = true;
+  static Dropout dropout(float rate, const int32_t* seed) { return make_dropout(rate, seed); }
+};
+
+#ifdef KERASLLM_HAS_CUDA
+struct OnGpu {
+  static constexpr bool kHostReads = false;
+  static Dropout dropout(float rate, const int32_t* seed) {
+    return make_device_dropout(rate, seed);
+  }
+};
+
+// Launches on the op's stream, with scratch memory from TensorFlow's allocator, and does not wait:
+// the allocator gives the memory to others only behind what is in the stream.
+// launcher(scratch, stream) returns a cudaError_t.
+template <class Launcher>
+void launch_on_gpu(tensorflow::OpKernelContext* context, int64_t scratch_bytes,
+                   const Launcher& launcher) {
+  tensorflow::Tensor scratch;
+  OP_REQUIRES_OK(context,
+                 context->allocate_temp(tensorflow::DT_UINT8,
+                                        tensorflow::TensorShape({scratch_bytes}), &scratch));
+  void* const stream = context->op_device_context()->stream()->platform_specific_handle().stream;
+  const int error = launcher(scratch.flat<uint8_t>().data(), stream);
+  OP_REQUIRES(context, error == 0,
+              absl::InternalError(absl::StrCat(context->op_kernel().type_string(), ": ",
+                                               kerasllm_cuda_error_string(error))));
+}
+#endif
 
 template <class T>
 const typename ComputeType<T>::type* data_of(const tensorflow::Tensor& tensor) {

@@ -1,4 +1,5 @@
-// What all XLA kernels share: a custom call in the compiled program, its handler's threads.
+// What all XLA kernels share: a custom call in the compiled program; its handler's threads on the
+// CPU, its stream and scratch memory on a GPU.
 #ifndef KERASLLM_COMMON_XLA_KERNEL_H_
 #define KERASLLM_COMMON_XLA_KERNEL_H_
 
@@ -9,7 +10,13 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "common/bfloat16.h"
+#include "common/dropout.h"
+#include "common/float16.h"
 #include "common/parallel.h"
+#ifdef KERASLLM_HAS_CUDA
+#include "common/cuda_call.h"
+#endif
 #include "tensorflow/compiler/tf2xla/xla_op_kernel.h"
 #include "tensorflow/core/framework/op_kernel.h"
 #include "xla/ffi/api/ffi.h"
@@ -37,6 +44,74 @@ class XlaParallel final : public Parallel {
  private:
   xla::ffi::ThreadPool pool_;
 };
+
+// Where a handler's operands and results lie. Handlers are templates of it, with a function `run`
+// for each: a handler's parameters begin with it, bound by .Ctx<XlaOnCpu>() or .Ctx<XlaOnGpu>().
+struct XlaOnCpu {
+  xla::ffi::ThreadPool pool;
+
+  // Whether the host can look at what tensors hold.
+  static constexpr bool kHostReads = true;
+  static Dropout dropout(float rate, const int32_t* seed) { return make_dropout(rate, seed); }
+};
+
+#ifdef KERASLLM_HAS_CUDA
+struct XlaOnGpu {
+  void* stream;
+  xla::ffi::ScratchAllocator scratch;  // what it gave goes back when the handler returns
+
+  static constexpr bool kHostReads = false;
+  static Dropout dropout(float rate, const int32_t* seed) {
+    return make_device_dropout(rate, seed);
+  }
+};
+
+// Launches on the program's stream and does not wait. launcher(scratch, stream) returns a
+// cudaError_t.
+template <class Launcher>
+xla::ffi::Error launch_on_gpu(XlaOnGpu& where, int64_t scratch_bytes, const Launcher& launcher) {
+  void* scratch = nullptr;
+  if (scratch_bytes > 0) {
+    const auto memory = where.scratch.Allocate(static_cast<size_t>(scratch_bytes), 256);
+    if (!memory.has_value()) {
+      return xla::ffi::Error(
+          xla::ffi::ErrorCode::kResourceExhausted,
+          absl::StrCat("kerasllm: no ", scratch_bytes, " bytes of scratch memory on the GPU"));
+    }
+    scratch = *memory;
+  }
+  const int error = launcher(scratch, where.stream);
+  return error == 0 ? xla::ffi::Error::Success()
+                    : xla::ffi::Error::Internal(
+                          absl::StrCat("kerasllm: ", kerasllm_cuda_error_string(error)));
+}
+#endif
+
+// Registers `function`, whose parameters begin with `Where`, as handler `name` of a platform;
+// `binding` is what comes behind .Ctx<Where>().
+#define KERASLLM_XLA_HANDLER(name, platform, Where, function, binding)          \
+  XLA_FFI_DEFINE_HANDLER(k##Where##_##name, function,                           \
+                         xla::ffi::Ffi::Bind().Ctx<kerasllm::Where>() binding); \
+  XLA_FFI_REGISTER_HANDLER(xla::ffi::GetXlaFfiApi(), #name, platform, k##Where##_##name)
+// The same for all element types, of function<Where, T>; and an op's XLA kernel.
+#define KERASLLM_XLA_CPU_HANDLERS(name, function, binding)                                      \
+  KERASLLM_XLA_HANDLER(name##_float32, "Host", XlaOnCpu, (function<XlaOnCpu, float>), binding); \
+  KERASLLM_XLA_HANDLER(name##_bfloat16, "Host", XlaOnCpu, (function<XlaOnCpu, bfloat16>), binding)
+#ifdef KERASLLM_HAS_CUDA
+#define KERASLLM_XLA_HANDLERS(name, function, binding)                                          \
+  KERASLLM_XLA_CPU_HANDLERS(name, function, binding);                                           \
+  KERASLLM_XLA_HANDLER(name##_float32, "CUDA", XlaOnGpu, (function<XlaOnGpu, float>), binding); \
+  KERASLLM_XLA_HANDLER(name##_bfloat16, "CUDA", XlaOnGpu, (function<XlaOnGpu, bfloat16>),       \
+                       binding);                                                                \
+  KERASLLM_XLA_HANDLER(name##_float16, "CUDA", XlaOnGpu, (function<XlaOnGpu, float16>), binding)
+#define KERASLLM_REGISTER_XLA(op, Kernel)                          \
+  REGISTER_KERNEL_BUILDER(Name(op).Device("XLA_CPU_JIT"), Kernel); \
+  REGISTER_KERNEL_BUILDER(Name(op).Device("XLA_GPU_JIT"), Kernel)
+#else
+#define KERASLLM_XLA_HANDLERS KERASLLM_XLA_CPU_HANDLERS
+#define KERASLLM_REGISTER_XLA(op, Kernel) \
+  REGISTER_KERNEL_BUILDER(Name(op).Device("XLA_CPU_JIT"), Kernel)
+#endif
 
 // Within a handler: the data of the call's operands and results.
 template <class T>
@@ -75,6 +150,13 @@ class XlaAttributes {
     for (const int64_t value : values) absl::StrAppend(&list, list.empty() ? ": " : ", ", value);
     return add(name, "array<i64" + list + ">");
   }
+  XlaAttributes& set(const char* name, const std::vector<float>& values) {
+    std::string list;
+    for (const float value : values) {
+      absl::StrAppendFormat(&list, "%s%.9e", list.empty() ? ": " : ", ", value);
+    }
+    return add(name, "array<f32" + list + ">");
+  }
   std::string text() const { return "{" + text_ + "}"; }
 
  private:
@@ -85,11 +167,14 @@ class XlaAttributes {
   std::string text_;
 };
 
-// Handlers are registered once per element type: NAME_float32 and NAME_bfloat16.
+// Handlers are registered once per element type: NAME_float32, NAME_bfloat16 and, on GPUs,
+// NAME_float16.
 inline std::string typed_handler(const char* name, tensorflow::DataType type) {
-  return std::string(name) + (type == tensorflow::DT_FLOAT ? "_float32" : "_bfloat16");
+  if (type == tensorflow::DT_HALF) return absl::StrCat(name, "_float16");
+  return absl::StrCat(name, type == tensorflow::DT_FLOAT ? "_float32" : "_bfloat16");
 }
 inline xla::PrimitiveType xla_type(tensorflow::DataType type) {
+  if (type == tensorflow::DT_HALF) return xla::F16;
   return type == tensorflow::DT_FLOAT ? xla::F32 : xla::BF16;
 }
 
@@ -143,5 +228,29 @@ inline void emit_custom_call(tensorflow::XlaOpKernelContext* context, const std:
 }
 
 }  // namespace kerasllm
+
+#ifdef KERASLLM_HAS_CUDA
+template <>
+struct xla::ffi::CtxDecoding<kerasllm::XlaOnGpu> {
+  using Type = kerasllm::XlaOnGpu;
+  static std::optional<Type> Decode(const XLA_FFI_Api* api, XLA_FFI_ExecutionContext* context,
+                                    DiagnosticEngine& diagnostic) {
+    auto stream = CtxDecoding<PlatformStream<void*>>::Decode(api, context, diagnostic);
+    auto scratch = CtxDecoding<ScratchAllocator>::Decode(api, context, diagnostic);
+    if (!stream || !scratch) return std::nullopt;
+    return Type{*stream, std::move(*scratch)};
+  }
+};
+#endif
+template <>
+struct xla::ffi::CtxDecoding<kerasllm::XlaOnCpu> {
+  using Type = kerasllm::XlaOnCpu;
+  static std::optional<Type> Decode(const XLA_FFI_Api* api, XLA_FFI_ExecutionContext* context,
+                                    DiagnosticEngine& diagnostic) {
+    auto pool = CtxDecoding<ThreadPool>::Decode(api, context, diagnostic);
+    if (!pool) return std::nullopt;
+    return Type{std::move(*pool)};
+  }
+};
 
 #endif  // KERASLLM_COMMON_XLA_KERNEL_H_

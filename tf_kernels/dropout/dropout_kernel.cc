@@ -1,6 +1,9 @@
-// KerasllmDropout on the CPU.
+// KerasllmDropout on the CPU and the GPU.
 #include "common/op_kernel.h"
 #include "dropout/dropout.h"
+#ifdef KERASLLM_HAS_CUDA
+#include "dropout/dropout_cuda.h"
+#endif
 
 namespace kerasllm {
 namespace {
@@ -11,6 +14,20 @@ using tensorflow::Tensor;
 using tensorflow::TensorShape;
 
 template <class T>
+void run(OnCpu, OpKernelContext* context, const DropoutArgs<T>& args) {
+  TensorflowParallel parallel(context);
+  dropout(args, parallel);
+}
+#ifdef KERASLLM_HAS_CUDA
+template <class T>
+void run(OnGpu, OpKernelContext* context, const DropoutArgs<T>& args) {
+  launch_on_gpu(context, 0, [&](void* scratch, void* stream) {
+    return kerasllm_cuda_dropout(kCudaType<T>, &args, scratch, stream);
+  });
+}
+#endif
+
+template <class T, class Device>
 class DropoutOp : public tensorflow::OpKernel {
  public:
   explicit DropoutOp(OpKernelConstruction* context) : OpKernel(context) {
@@ -29,22 +46,27 @@ class DropoutOp : public tensorflow::OpKernel {
     if (inputs.NumElements() == 0) return;
     const int64_t columns = inputs.dim_size(inputs.dims() - 1);
     const DropoutArgs<typename ComputeType<T>::type> args = {
-        inputs.NumElements() / columns, columns, make_dropout(rate_, seed.flat<int32_t>().data()),
+        inputs.NumElements() / columns, columns, Device::dropout(rate_, data_of<int32_t>(seed)),
         data_of<T>(inputs), data_of<T>(outputs)};
-    TensorflowParallel parallel(context);
-    dropout(args, parallel);
+    run(Device(), context, args);
   }
 
  private:
   float rate_;
 };
 
-#define KERASLLM_REGISTER(T) \
-  REGISTER_KERNEL_BUILDER(   \
-      Name("KerasllmDropout").Device(tensorflow::DEVICE_CPU).TypeConstraint<T>("T"), DropoutOp<T>)
+#define KERASLLM_REGISTER(device, Where, T)                                      \
+  REGISTER_KERNEL_BUILDER(                                                       \
+      Name("KerasllmDropout").Device(tensorflow::device).TypeConstraint<T>("T"), \
+      DropoutOp<T, Where>)
 
-KERASLLM_REGISTER(float);
-KERASLLM_REGISTER(tensorflow::bfloat16);
+KERASLLM_REGISTER(DEVICE_CPU, OnCpu, float);
+KERASLLM_REGISTER(DEVICE_CPU, OnCpu, tensorflow::bfloat16);
+#ifdef KERASLLM_HAS_CUDA
+KERASLLM_REGISTER(DEVICE_GPU, OnGpu, float);
+KERASLLM_REGISTER(DEVICE_GPU, OnGpu, tensorflow::bfloat16);
+KERASLLM_REGISTER(DEVICE_GPU, OnGpu, Eigen::half);
+#endif
 
 }  // namespace
 }  // namespace kerasllm

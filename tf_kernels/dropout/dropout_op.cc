@@ -19,7 +19,7 @@ REGISTER_OP("KerasllmDropout")
     .Input("inputs: T")
     .Input("seed: int32")
     .Output("outputs: T")
-    .Attr("T: {float, bfloat16}")
+    .Attr("T: {float, bfloat16, half}")
     .Attr("rate: float")
     .SetShapeFn(dropout_shapes)
     .Doc(R"doc(

@@ -1,6 +1,9 @@
-// KerasllmDropout in programs that XLA compiles for the CPU.
+// KerasllmDropout in programs that XLA compiles for the CPU or a GPU.
 #include "common/xla_kernel.h"
 #include "dropout/dropout.h"
+#ifdef KERASLLM_HAS_CUDA
+#include "dropout/dropout_cuda.h"
+#endif
 
 namespace kerasllm {
 namespace {
@@ -11,29 +14,33 @@ using tensorflow::XlaOpKernel;
 using tensorflow::XlaOpKernelContext;
 
 template <class T>
-ffi::Error run(ffi::ThreadPool pool, float rate, ffi::RemainingArgs in, ffi::RemainingRets out) {
+ffi::Error run(XlaOnCpu& where, const DropoutArgs<T>& args) {
+  XlaParallel parallel(std::move(where.pool));
+  dropout(args, parallel);
+  return ffi::Error::Success();
+}
+#ifdef KERASLLM_HAS_CUDA
+template <class T>
+ffi::Error run(XlaOnGpu& where, const DropoutArgs<T>& args) {
+  return launch_on_gpu(where, 0, [&](void* scratch, void* stream) {
+    return kerasllm_cuda_dropout(kCudaType<T>, &args, scratch, stream);
+  });
+}
+#endif
+
+template <class Where, class T>
+ffi::Error forward(Where where, float rate, ffi::RemainingArgs in, ffi::RemainingRets out) {
   const ffi::AnyBuffer inputs = *in.get<ffi::AnyBuffer>(0);
   if (inputs.element_count() == 0) return ffi::Error::Success();
   const int64_t columns = inputs.dimensions().back();
   const DropoutArgs<T> args = {static_cast<int64_t>(inputs.element_count()) / columns, columns,
-                               make_dropout(rate, xla_input<int32_t>(in, 1)), xla_input<T>(in, 0),
+                               Where::dropout(rate, xla_input<int32_t>(in, 1)), xla_input<T>(in, 0),
                                xla_output<T>(out, 0)};
-  XlaParallel parallel(std::move(pool));
-  dropout(args, parallel);
-  return ffi::Error::Success();
+  return run(where, args);
 }
 
-#define KERASLLM_DROPOUT_HANDLER(name, type)         \
-  XLA_FFI_DEFINE_HANDLER(k##name, run<type>,         \
-                         ffi::Ffi::Bind()            \
-                             .Ctx<ffi::ThreadPool>() \
-                             .Attr<float>("rate")    \
-                             .RemainingArgs()        \
-                             .RemainingRets());      \
-  XLA_FFI_REGISTER_HANDLER(ffi::GetXlaFfiApi(), #name, "Host", k##name)
-
-KERASLLM_DROPOUT_HANDLER(kerasllm_dropout_float32, float);
-KERASLLM_DROPOUT_HANDLER(kerasllm_dropout_bfloat16, bfloat16);
+KERASLLM_XLA_HANDLERS(kerasllm_dropout, forward,
+                      .Attr<float>("rate").RemainingArgs().RemainingRets());
 
 class DropoutXlaOp : public XlaOpKernel {
  public:
@@ -52,7 +59,7 @@ class DropoutXlaOp : public XlaOpKernel {
   float rate_;
 };
 
-REGISTER_KERNEL_BUILDER(Name("KerasllmDropout").Device("XLA_CPU_JIT"), DropoutXlaOp);
+KERASLLM_REGISTER_XLA("KerasllmDropout", DropoutXlaOp);
 
 }  // namespace
 }  // namespace kerasllm

@@ -368,3 +368,6 @@ int64_t kerasllm_cuda_embedding_backward_scratch(int type, const void* args, int
   });
   return bytes;
 }
+
+KERASLLM_CUDA_STRUCT(EmbeddingForward, kerasllm::EmbeddingForward<float, float>)
+KERASLLM_CUDA_STRUCT(EmbeddingBackward, kerasllm::EmbeddingBackward<float, float>)

@@ -55,8 +55,8 @@ REGISTER_OP("KerasllmEmbedding")
     .Input("segment_embeddings: T")
     .Input("start: int32")
     .Output("outputs: U")
-    .Attr("T: {float, bfloat16}")
-    .Attr("U: {float, bfloat16}")
+    .Attr("T: {float, bfloat16, half}")
+    .Attr("U: {float, bfloat16, half}")
     .SetShapeFn(embedding_shapes)
     .Doc(R"doc(
 The sum of a token's, its position's and its segment's embedding, summed in float32.
@@ -81,8 +81,8 @@ REGISTER_OP("KerasllmEmbeddingGrad")
     .Output("d_token_embeddings: T")
     .Output("d_position_embeddings: T")
     .Output("d_segment_embeddings: T")
-    .Attr("T: {float, bfloat16}")
-    .Attr("U: {float, bfloat16}")
+    .Attr("T: {float, bfloat16, half}")
+    .Attr("U: {float, bfloat16, half}")
     .SetShapeFn(embedding_grad_shapes)
     .Doc(R"doc(
 The gradients of KerasllmEmbedding's tables, dense; of the tables only the shapes are looked at.

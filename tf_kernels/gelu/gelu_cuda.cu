@@ -284,3 +284,6 @@ int64_t kerasllm_cuda_gelu_backward_scratch(int type, const void* args) {
   });
   return bytes;
 }
+
+KERASLLM_CUDA_STRUCT(GeluForward, kerasllm::GeluForward<float>)
+KERASLLM_CUDA_STRUCT(GeluBackward, kerasllm::GeluBackward<float>)

@@ -1,8 +1,11 @@
-// KerasllmGelu and KerasllmGeluGrad on the CPU. Results take over the memory of inputs that nobody
-// else needs: fresh memory costs more than the arithmetic.
+// KerasllmGelu and KerasllmGeluGrad on the CPU and the GPU. Results take over the memory of inputs
+// that nobody else needs: fresh memory costs more than the arithmetic.
 #include "common/op_kernel.h"
 #include "gelu/gelu.h"
 #include "gelu/gelu_kinds.h"
+#ifdef KERASLLM_HAS_CUDA
+#include "gelu/gelu_cuda.h"
+#endif
 
 namespace kerasllm {
 namespace {
@@ -13,6 +16,32 @@ using tensorflow::OpKernelConstruction;
 using tensorflow::OpKernelContext;
 using tensorflow::Tensor;
 using tensorflow::TensorShape;
+
+template <class T>
+void run(OnCpu, OpKernelContext* context, const GeluForward<T>& args) {
+  TensorflowParallel parallel(context);
+  gelu_forward(args, parallel);
+}
+template <class T>
+void run(OnCpu, OpKernelContext* context, const GeluBackward<T>& args) {
+  TensorflowParallel parallel(context);
+  gelu_backward(args, parallel);
+}
+#ifdef KERASLLM_HAS_CUDA
+template <class T>
+void run(OnGpu, OpKernelContext* context, const GeluForward<T>& args) {
+  launch_on_gpu(context, 0, [&](void* scratch, void* stream) {
+    return kerasllm_cuda_gelu_forward(kCudaType<T>, &args, scratch, stream);
+  });
+}
+template <class T>
+void run(OnGpu, OpKernelContext* context, const GeluBackward<T>& args) {
+  const int64_t bytes = kerasllm_cuda_gelu_backward_scratch(kCudaType<T>, &args);
+  launch_on_gpu(context, bytes, [&](void* scratch, void* stream) {
+    return kerasllm_cuda_gelu_backward(kCudaType<T>, &args, scratch, stream);
+  });
+}
+#endif
 
 class GeluBase : public OpKernel {
  public:
@@ -50,7 +79,7 @@ class GeluBase : public OpKernel {
   bool gated_;
 };
 
-template <class T>
+template <class T, class Device>
 class GeluOp : public GeluBase {
  public:
   using GeluBase::GeluBase;
@@ -64,12 +93,11 @@ class GeluOp : public GeluBase {
     Tensor* outputs;
     OP_REQUIRES_OK(context, context->forward_input_or_allocate_output({0}, 0, whole, &outputs));
     args.outputs = data_of<T>(outputs);
-    TensorflowParallel parallel(context);
-    gelu_forward(args, parallel);
+    run(Device(), context, args);
   }
 };
 
-template <class T>
+template <class T, class Device>
 class GeluGradOp : public GeluBase {
  public:
   using GeluBase::GeluBase;
@@ -94,20 +122,24 @@ class GeluGradOp : public GeluBase {
     OP_REQUIRES_OK(context, context->allocate_output(1, bias.shape(), &d_bias));
     args.d_inputs = data_of<T>(d_inputs);
     args.d_bias = optional_data<float>(d_bias, !is_absent(bias));
-    TensorflowParallel parallel(context);
-    gelu_backward(args, parallel);
+    run(Device(), context, args);
   }
 };
 
-#define KERASLLM_REGISTER(T)                                                                  \
-  REGISTER_KERNEL_BUILDER(                                                                    \
-      Name("KerasllmGelu").Device(tensorflow::DEVICE_CPU).TypeConstraint<T>("T"), GeluOp<T>); \
-  REGISTER_KERNEL_BUILDER(                                                                    \
-      Name("KerasllmGeluGrad").Device(tensorflow::DEVICE_CPU).TypeConstraint<T>("T"),         \
-      GeluGradOp<T>)
+#define KERASLLM_REGISTER(device, Where, T)                                                       \
+  REGISTER_KERNEL_BUILDER(Name("KerasllmGelu").Device(tensorflow::device).TypeConstraint<T>("T"), \
+                          GeluOp<T, Where>);                                                      \
+  REGISTER_KERNEL_BUILDER(                                                                        \
+      Name("KerasllmGeluGrad").Device(tensorflow::device).TypeConstraint<T>("T"),                 \
+      GeluGradOp<T, Where>)
 
-KERASLLM_REGISTER(float);
-KERASLLM_REGISTER(tensorflow::bfloat16);
+KERASLLM_REGISTER(DEVICE_CPU, OnCpu, float);
+KERASLLM_REGISTER(DEVICE_CPU, OnCpu, tensorflow::bfloat16);
+#ifdef KERASLLM_HAS_CUDA
+KERASLLM_REGISTER(DEVICE_GPU, OnGpu, float);
+KERASLLM_REGISTER(DEVICE_GPU, OnGpu, tensorflow::bfloat16);
+KERASLLM_REGISTER(DEVICE_GPU, OnGpu, Eigen::half);
+#endif
 
 }  // namespace
 }  // namespace kerasllm

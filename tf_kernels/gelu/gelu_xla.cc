@@ -1,7 +1,10 @@
-// KerasllmGelu and KerasllmGeluGrad in programs that XLA compiles for the CPU: calls of the same
-// kernels, on the program's threads. Shapes were checked when the op's shape function ran.
+// KerasllmGelu and KerasllmGeluGrad in programs that XLA compiles for the CPU or a GPU: calls of
+// the same kernels, on the program's threads. Shapes were checked when the op's shape function ran.
 #include "common/xla_kernel.h"
 #include "gelu/gelu.h"
+#ifdef KERASLLM_HAS_CUDA
+#include "gelu/gelu_cuda.h"
+#endif
 #include "gelu/gelu_kinds.h"
 
 namespace kerasllm {
@@ -20,40 +23,53 @@ GeluShape shape_of(const ffi::RemainingArgs& arguments, int64_t kind, bool gated
 }
 
 template <class T>
-ffi::Error forward(ffi::ThreadPool pool, int64_t kind, bool gated, ffi::RemainingArgs in,
-                   ffi::RemainingRets out) {
-  const GeluForward<T> args = {shape_of(in, kind, gated), xla_input<T>(in, 0),
-                               optional_xla_input<float>(in, 1), xla_output<T>(out, 0)};
-  XlaParallel parallel(std::move(pool));
+ffi::Error run(XlaOnCpu& where, const GeluForward<T>& args) {
+  XlaParallel parallel(std::move(where.pool));
   gelu_forward(args, parallel);
   return ffi::Error::Success();
 }
-
 template <class T>
-ffi::Error backward(ffi::ThreadPool pool, int64_t kind, bool gated, ffi::RemainingArgs in,
+ffi::Error run(XlaOnCpu& where, const GeluBackward<T>& args) {
+  XlaParallel parallel(std::move(where.pool));
+  gelu_backward(args, parallel);
+  return ffi::Error::Success();
+}
+#ifdef KERASLLM_HAS_CUDA
+template <class T>
+ffi::Error run(XlaOnGpu& where, const GeluForward<T>& args) {
+  return launch_on_gpu(where, 0, [&](void* scratch, void* stream) {
+    return kerasllm_cuda_gelu_forward(kCudaType<T>, &args, scratch, stream);
+  });
+}
+template <class T>
+ffi::Error run(XlaOnGpu& where, const GeluBackward<T>& args) {
+  const int64_t bytes = kerasllm_cuda_gelu_backward_scratch(kCudaType<T>, &args);
+  return launch_on_gpu(where, bytes, [&](void* scratch, void* stream) {
+    return kerasllm_cuda_gelu_backward(kCudaType<T>, &args, scratch, stream);
+  });
+}
+#endif
+
+template <class Where, class T>
+ffi::Error forward(Where where, int64_t kind, bool gated, ffi::RemainingArgs in,
+                   ffi::RemainingRets out) {
+  const GeluForward<T> args = {shape_of(in, kind, gated), xla_input<T>(in, 0),
+                               optional_xla_input<float>(in, 1), xla_output<T>(out, 0)};
+  return run(where, args);
+}
+
+template <class Where, class T>
+ffi::Error backward(Where where, int64_t kind, bool gated, ffi::RemainingArgs in,
                     ffi::RemainingRets out) {
   const GeluBackward<T> args = {
       shape_of(in, kind, gated), xla_input<T>(in, 0),   optional_xla_input<float>(in, 1),
       xla_input<T>(in, 2),       xla_output<T>(out, 0), optional_xla_output<float>(out, 1)};
-  XlaParallel parallel(std::move(pool));
-  gelu_backward(args, parallel);
-  return ffi::Error::Success();
+  return run(where, args);
 }
 
-#define KERASLLM_GELU_HANDLER(name, function)        \
-  XLA_FFI_DEFINE_HANDLER(k##name, function,          \
-                         ffi::Ffi::Bind()            \
-                             .Ctx<ffi::ThreadPool>() \
-                             .Attr<int64_t>("kind")  \
-                             .Attr<bool>("gated")    \
-                             .RemainingArgs()        \
-                             .RemainingRets());      \
-  XLA_FFI_REGISTER_HANDLER(ffi::GetXlaFfiApi(), #name, "Host", k##name)
-
-KERASLLM_GELU_HANDLER(kerasllm_gelu_float32, forward<float>);
-KERASLLM_GELU_HANDLER(kerasllm_gelu_bfloat16, forward<bfloat16>);
-KERASLLM_GELU_HANDLER(kerasllm_gelu_grad_float32, backward<float>);
-KERASLLM_GELU_HANDLER(kerasllm_gelu_grad_bfloat16, backward<bfloat16>);
+#define KERASLLM_BINDING .Attr<int64_t>("kind").Attr<bool>("gated").RemainingArgs().RemainingRets()
+KERASLLM_XLA_HANDLERS(kerasllm_gelu, forward, KERASLLM_BINDING);
+KERASLLM_XLA_HANDLERS(kerasllm_gelu_grad, backward, KERASLLM_BINDING);
 
 class GeluXlaBase : public XlaOpKernel {
  public:
@@ -96,8 +112,8 @@ class GeluGradXlaOp : public GeluXlaBase {
   }
 };
 
-REGISTER_KERNEL_BUILDER(Name("KerasllmGelu").Device("XLA_CPU_JIT"), GeluXlaOp);
-REGISTER_KERNEL_BUILDER(Name("KerasllmGeluGrad").Device("XLA_CPU_JIT"), GeluGradXlaOp);
+KERASLLM_REGISTER_XLA("KerasllmGelu", GeluXlaOp);
+KERASLLM_REGISTER_XLA("KerasllmGeluGrad", GeluGradXlaOp);
 
 }  // namespace
 }  // namespace kerasllm

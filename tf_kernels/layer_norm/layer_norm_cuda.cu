@@ -319,3 +319,6 @@ int64_t kerasllm_cuda_layer_norm_backward_scratch(int type, const void* args) {
   });
   return bytes;
 }
+
+KERASLLM_CUDA_STRUCT(LayerNormForward, kerasllm::LayerNormForward<float>)
+KERASLLM_CUDA_STRUCT(LayerNormBackward, kerasllm::LayerNormBackward<float>)

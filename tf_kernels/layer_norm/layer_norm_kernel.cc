@@ -1,7 +1,10 @@
-// KerasllmLayerNorm and KerasllmLayerNormGrad on the CPU. Large results take over the memory of
-// inputs that nobody else needs: fresh memory costs more than the arithmetic.
+// KerasllmLayerNorm and KerasllmLayerNormGrad on the CPU and the GPU. Large results take over the
+// memory of inputs that nobody else needs: fresh memory costs more than the arithmetic.
 #include "common/op_kernel.h"
 #include "layer_norm/layer_norm.h"
+#ifdef KERASLLM_HAS_CUDA
+#include "layer_norm/layer_norm_cuda.h"
+#endif
 
 namespace kerasllm {
 namespace {
@@ -20,6 +23,33 @@ TensorShape rows_of(const TensorShape& shape) {
   return rows;
 }
 
+template <class T>
+void run(OnCpu, OpKernelContext* context, const LayerNormForward<T>& args) {
+  TensorflowParallel parallel(context);
+  layer_norm_forward(args, parallel);
+}
+template <class T>
+void run(OnCpu, OpKernelContext* context, const LayerNormBackward<T>& args) {
+  TensorflowParallel parallel(context);
+  layer_norm_backward(args, parallel);
+}
+#ifdef KERASLLM_HAS_CUDA
+template <class T>
+void run(OnGpu, OpKernelContext* context, const LayerNormForward<T>& args) {
+  launch_on_gpu(context, 0, [&](void* scratch, void* stream) {
+    return kerasllm_cuda_layer_norm_forward(kCudaType<T>, &args, scratch, stream);
+  });
+}
+template <class T>
+void run(OnGpu, OpKernelContext* context, const LayerNormBackward<T>& args) {
+  const int64_t bytes = kerasllm_cuda_layer_norm_backward_scratch(kCudaType<T>, &args);
+  launch_on_gpu(context, bytes, [&](void* scratch, void* stream) {
+    return kerasllm_cuda_layer_norm_backward(kCudaType<T>, &args, scratch, stream);
+  });
+}
+#endif
+
+template <class Device>
 class LayerNormBase : public OpKernel {
  public:
   explicit LayerNormBase(OpKernelConstruction* context) : OpKernel(context) {
@@ -31,17 +61,20 @@ class LayerNormBase : public OpKernel {
  protected:
   LayerNormShape shape_of(const TensorShape& shape, const Tensor& seed) const {
     return {rows_of(shape).num_elements(), shape.dim_size(shape.dims() - 1), rms_,
-            make_dropout(rate_, seed.flat<int32_t>().data())};
+            Device::dropout(rate_, data_of<int32_t>(seed))};
   }
 
   bool rms_;
   float rate_;
 };
 
-template <class T>
-class LayerNormOp : public LayerNormBase {
+template <class T, class Device>
+class LayerNormOp : public LayerNormBase<Device> {
+  using LayerNormBase<Device>::rate_;
+  using LayerNormBase<Device>::shape_of;
+
  public:
-  explicit LayerNormOp(OpKernelConstruction* context) : LayerNormBase(context) {
+  explicit LayerNormOp(OpKernelConstruction* context) : LayerNormBase<Device>(context) {
     OP_REQUIRES_OK(context, context->GetAttr("epsilon", &epsilon_));
   }
 
@@ -78,18 +111,20 @@ class LayerNormOp : public LayerNormBase {
         optional_data<T>(sum, keeps_sum),
         data_of<float>(mean),
         data_of<float>(reciprocal_deviation)};
-    TensorflowParallel parallel(context);
-    layer_norm_forward(args, parallel);
+    run(Device(), context, args);
   }
 
  private:
   float epsilon_;
 };
 
-template <class T>
-class LayerNormGradOp : public LayerNormBase {
+template <class T, class Device>
+class LayerNormGradOp : public LayerNormBase<Device> {
+  using LayerNormBase<Device>::rate_;
+  using LayerNormBase<Device>::shape_of;
+
  public:
-  using LayerNormBase::LayerNormBase;
+  using LayerNormBase<Device>::LayerNormBase;
 
   void Compute(OpKernelContext* context) override {
     const char* const op = "KerasllmLayerNormGrad";
@@ -132,21 +167,25 @@ class LayerNormGradOp : public LayerNormBase {
     args.d_residual = optional_data<T>(d_residual, drops);
     args.d_gamma = data_of<float>(d_gamma);
     args.d_beta = data_of<float>(d_beta);
-    TensorflowParallel parallel(context);
-    layer_norm_backward(args, parallel);
+    run(Device(), context, args);
   }
 };
 
-#define KERASLLM_REGISTER(T)                                                               \
-  REGISTER_KERNEL_BUILDER(                                                                 \
-      Name("KerasllmLayerNorm").Device(tensorflow::DEVICE_CPU).TypeConstraint<T>("T"),     \
-      LayerNormOp<T>);                                                                     \
-  REGISTER_KERNEL_BUILDER(                                                                 \
-      Name("KerasllmLayerNormGrad").Device(tensorflow::DEVICE_CPU).TypeConstraint<T>("T"), \
-      LayerNormGradOp<T>)
+#define KERASLLM_REGISTER(device, Where, T)                                            \
+  REGISTER_KERNEL_BUILDER(                                                             \
+      Name("KerasllmLayerNorm").Device(tensorflow::device).TypeConstraint<T>("T"),     \
+      LayerNormOp<T, Where>);                                                          \
+  REGISTER_KERNEL_BUILDER(                                                             \
+      Name("KerasllmLayerNormGrad").Device(tensorflow::device).TypeConstraint<T>("T"), \
+      LayerNormGradOp<T, Where>)
 
-KERASLLM_REGISTER(float);
-KERASLLM_REGISTER(tensorflow::bfloat16);
+KERASLLM_REGISTER(DEVICE_CPU, OnCpu, float);
+KERASLLM_REGISTER(DEVICE_CPU, OnCpu, tensorflow::bfloat16);
+#ifdef KERASLLM_HAS_CUDA
+KERASLLM_REGISTER(DEVICE_GPU, OnGpu, float);
+KERASLLM_REGISTER(DEVICE_GPU, OnGpu, tensorflow::bfloat16);
+KERASLLM_REGISTER(DEVICE_GPU, OnGpu, Eigen::half);
+#endif
 
 }  // namespace
 }  // namespace kerasllm

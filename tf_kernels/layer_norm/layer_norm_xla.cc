@@ -1,7 +1,11 @@
-// KerasllmLayerNorm and KerasllmLayerNormGrad in programs that XLA compiles for the CPU: calls of
-// the same kernels, on the program's threads. Shapes were checked when the op's shape function ran.
+// KerasllmLayerNorm and KerasllmLayerNormGrad in programs that XLA compiles for the CPU or a GPU:
+// calls of the same kernels, on the program's threads. Shapes were checked when the op's shape
+// function ran.
 #include "common/xla_kernel.h"
 #include "layer_norm/layer_norm.h"
+#ifdef KERASLLM_HAS_CUDA
+#include "layer_norm/layer_norm_cuda.h"
+#endif
 
 namespace kerasllm {
 namespace {
@@ -12,17 +16,46 @@ using tensorflow::XlaOpKernel;
 using tensorflow::XlaOpKernelContext;
 
 // `seed` is the index of that operand.
+template <class Where>
 LayerNormShape shape_of(const ffi::RemainingArgs& arguments, size_t seed, bool rms, float rate) {
   int64_t rows = 1;
   const auto sizes = arguments.get<ffi::AnyBuffer>(0)->dimensions();
   for (size_t i = 0; i + 1 < sizes.size(); ++i) rows *= sizes[i];
-  return {rows, sizes.back(), rms, make_dropout(rate, xla_input<int32_t>(arguments, seed))};
+  return {rows, sizes.back(), rms, Where::dropout(rate, xla_input<int32_t>(arguments, seed))};
 }
 
 template <class T>
-ffi::Error forward(ffi::ThreadPool pool, float epsilon, bool rms, float rate, ffi::RemainingArgs in,
+ffi::Error run(XlaOnCpu& where, const LayerNormForward<T>& args) {
+  XlaParallel parallel(std::move(where.pool));
+  layer_norm_forward(args, parallel);
+  return ffi::Error::Success();
+}
+template <class T>
+ffi::Error run(XlaOnCpu& where, const LayerNormBackward<T>& args) {
+  XlaParallel parallel(std::move(where.pool));
+  layer_norm_backward(args, parallel);
+  return ffi::Error::Success();
+}
+#ifdef KERASLLM_HAS_CUDA
+template <class T>
+ffi::Error run(XlaOnGpu& where, const LayerNormForward<T>& args) {
+  return launch_on_gpu(where, 0, [&](void* scratch, void* stream) {
+    return kerasllm_cuda_layer_norm_forward(kCudaType<T>, &args, scratch, stream);
+  });
+}
+template <class T>
+ffi::Error run(XlaOnGpu& where, const LayerNormBackward<T>& args) {
+  const int64_t bytes = kerasllm_cuda_layer_norm_backward_scratch(kCudaType<T>, &args);
+  return launch_on_gpu(where, bytes, [&](void* scratch, void* stream) {
+    return kerasllm_cuda_layer_norm_backward(kCudaType<T>, &args, scratch, stream);
+  });
+}
+#endif
+
+template <class Where, class T>
+ffi::Error forward(Where where, float epsilon, bool rms, float rate, ffi::RemainingArgs in,
                    ffi::RemainingRets out) {
-  const LayerNormForward<T> args = {shape_of(in, 4, rms, rate),
+  const LayerNormForward<T> args = {shape_of<Where>(in, 4, rms, rate),
                                     epsilon,
                                     xla_input<T>(in, 0),
                                     optional_xla_input<T>(in, 1),
@@ -32,38 +65,24 @@ ffi::Error forward(ffi::ThreadPool pool, float epsilon, bool rms, float rate, ff
                                     optional_xla_output<T>(out, 1),
                                     xla_output<float>(out, 2),
                                     xla_output<float>(out, 3)};
-  XlaParallel parallel(std::move(pool));
-  layer_norm_forward(args, parallel);
-  return ffi::Error::Success();
+  return run(where, args);
 }
 
-template <class T>
-ffi::Error backward(ffi::ThreadPool pool, bool rms, float rate, ffi::RemainingArgs in,
+template <class Where, class T>
+ffi::Error backward(Where where, bool rms, float rate, ffi::RemainingArgs in,
                     ffi::RemainingRets out) {
   const LayerNormBackward<T> args = {
-      shape_of(in, 6, rms, rate),   xla_input<T>(in, 0),      optional_xla_input<float>(in, 1),
-      xla_input<float>(in, 2),      xla_input<float>(in, 3),  xla_input<T>(in, 4),
-      optional_xla_input<T>(in, 5), xla_output<T>(out, 0),    optional_xla_output<T>(out, 1),
-      xla_output<float>(out, 2),    xla_output<float>(out, 3)};
-  XlaParallel parallel(std::move(pool));
-  layer_norm_backward(args, parallel);
-  return ffi::Error::Success();
+      shape_of<Where>(in, 6, rms, rate), xla_input<T>(in, 0),      optional_xla_input<float>(in, 1),
+      xla_input<float>(in, 2),           xla_input<float>(in, 3),  xla_input<T>(in, 4),
+      optional_xla_input<T>(in, 5),      xla_output<T>(out, 0),    optional_xla_output<T>(out, 1),
+      xla_output<float>(out, 2),         xla_output<float>(out, 3)};
+  return run(where, args);
 }
 
-#define KERASLLM_LAYER_NORM_BINDING \
+#define KERASLLM_BINDING \
   .Attr<bool>("rms").Attr<float>("dropout_rate").RemainingArgs().RemainingRets()
-#define KERASLLM_LAYER_NORM_HANDLERS(name, type)                                                   \
-  XLA_FFI_DEFINE_HANDLER(                                                                          \
-      k##name, forward<type>,                                                                      \
-      ffi::Ffi::Bind().Ctx<ffi::ThreadPool>().Attr<float>("epsilon") KERASLLM_LAYER_NORM_BINDING); \
-  XLA_FFI_REGISTER_HANDLER(ffi::GetXlaFfiApi(), "kerasllm_layer_norm_" #name, "Host", k##name);    \
-  XLA_FFI_DEFINE_HANDLER(k##name##_grad, backward<type>,                                           \
-                         ffi::Ffi::Bind().Ctx<ffi::ThreadPool>() KERASLLM_LAYER_NORM_BINDING);     \
-  XLA_FFI_REGISTER_HANDLER(ffi::GetXlaFfiApi(), "kerasllm_layer_norm_grad_" #name, "Host",         \
-                           k##name##_grad)
-
-KERASLLM_LAYER_NORM_HANDLERS(float32, float);
-KERASLLM_LAYER_NORM_HANDLERS(bfloat16, bfloat16);
+KERASLLM_XLA_HANDLERS(kerasllm_layer_norm, forward, .Attr<float>("epsilon") KERASLLM_BINDING);
+KERASLLM_XLA_HANDLERS(kerasllm_layer_norm_grad, backward, KERASLLM_BINDING);
 
 class LayerNormXlaBase : public XlaOpKernel {
  public:
@@ -124,8 +143,8 @@ class LayerNormGradXlaOp : public LayerNormXlaBase {
   }
 };
 
-REGISTER_KERNEL_BUILDER(Name("KerasllmLayerNorm").Device("XLA_CPU_JIT"), LayerNormXlaOp);
-REGISTER_KERNEL_BUILDER(Name("KerasllmLayerNormGrad").Device("XLA_CPU_JIT"), LayerNormGradXlaOp);
+KERASLLM_REGISTER_XLA("KerasllmLayerNorm", LayerNormXlaOp);
+KERASLLM_REGISTER_XLA("KerasllmLayerNormGrad", LayerNormGradXlaOp);
 
 }  // namespace
 }  // namespace kerasllm

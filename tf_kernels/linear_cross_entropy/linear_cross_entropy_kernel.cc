@@ -1,10 +1,13 @@
-// KerasllmLinearCrossEntropy and KerasllmLinearCrossEntropyGrad on the CPU.
+// KerasllmLinearCrossEntropy and KerasllmLinearCrossEntropyGrad on the CPU and the GPU.
 #include <limits>
 #include <string>
 
 #include "common/op_kernel.h"
 #include "linear_cross_entropy/linear_cross_entropy.h"
 #include "linear_cross_entropy/linear_cross_entropy_options.h"
+#ifdef KERASLLM_HAS_CUDA
+#include "linear_cross_entropy/linear_cross_entropy_cuda.h"
+#endif
 
 namespace kerasllm {
 namespace {
@@ -23,8 +26,36 @@ float* data_or_null(Tensor* tensor) {
   return tensor->NumElements() == 0 ? nullptr : tensor->flat<float>().data();
 }
 
-// The first four inputs, which forward and backward share, checked.
 template <class T>
+void run(OnCpu, OpKernelContext* context, const LinearCrossEntropyForward<T>& args) {
+  TensorflowParallel parallel(context);
+  linear_cross_entropy_forward(args, parallel);
+}
+template <class T>
+void run(OnCpu, OpKernelContext* context, const LinearCrossEntropyBackward<T>& args) {
+  TensorflowParallel parallel(context);
+  linear_cross_entropy_backward(args, parallel);
+}
+#ifdef KERASLLM_HAS_CUDA
+template <class T>
+void run(OnGpu, OpKernelContext* context, const LinearCrossEntropyForward<T>& args) {
+  const int64_t bytes = kerasllm_cuda_linear_cross_entropy_forward_scratch(kCudaType<T>, &args);
+  launch_on_gpu(context, bytes, [&](void* scratch, void* stream) {
+    return kerasllm_cuda_linear_cross_entropy_forward(kCudaType<T>, &args, scratch, stream);
+  });
+}
+template <class T>
+void run(OnGpu, OpKernelContext* context, const LinearCrossEntropyBackward<T>& args) {
+  const int64_t bytes = kerasllm_cuda_linear_cross_entropy_backward_scratch(kCudaType<T>, &args);
+  launch_on_gpu(context, bytes, [&](void* scratch, void* stream) {
+    return kerasllm_cuda_linear_cross_entropy_backward(kCudaType<T>, &args, scratch, stream);
+  });
+}
+#endif
+
+// The first four inputs, which forward and backward share, checked. The labels' values are checked
+// where the host can read them; on the GPU the kernels see to it (linear_cross_entropy_cuda.h).
+template <class T, class Device>
 Status read_inputs(OpKernelContext* context, const char* op,
                    const LinearCrossEntropyOptions& options,
                    LinearCrossEntropyInputs<typename ComputeType<T>::type>* inputs) {
@@ -45,8 +76,13 @@ Status read_inputs(OpKernelContext* context, const char* op,
         absl::StrCat(op, ": ", rows, " rows and ", vocabulary, " classes, at most ", kMost));
   }
   const int32_t* const ids = labels.flat<int32_t>().data();
-  const std::string wrong = wrong_label(ids, rows, vocabulary, options.ignore_index);
-  if (!wrong.empty()) return absl::InvalidArgumentError(absl::StrCat(op, ": ", wrong));
+  if constexpr (Device::kHostReads) {
+    const std::string wrong = wrong_label(ids, rows, vocabulary, options.ignore_index);
+    if (!wrong.empty()) return absl::InvalidArgumentError(absl::StrCat(op, ": ", wrong));
+  } else if (reinterpret_cast<uintptr_t>(kernel.tensor_data().data()) % 16 != 0) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(op, ": kernel's address is not a multiple of 16 bytes; copy it first"));
+  }
   *inputs = {rows,
              vocabulary,
              dim,
@@ -58,7 +94,7 @@ Status read_inputs(OpKernelContext* context, const char* op,
   return absl::OkStatus();
 }
 
-template <class T>
+template <class T, class Device>
 class LinearCrossEntropyOp : public OpKernel {
  public:
   explicit LinearCrossEntropyOp(OpKernelConstruction* context) : OpKernel(context) {
@@ -68,8 +104,8 @@ class LinearCrossEntropyOp : public OpKernel {
 
   void Compute(OpKernelContext* context) override {
     LinearCrossEntropyForward<typename ComputeType<T>::type> args = {};
-    OP_REQUIRES_OK(context,
-                   read_inputs<T>(context, "KerasllmLinearCrossEntropy", options_, &args.inputs));
+    OP_REQUIRES_OK(context, read_inputs<T, Device>(context, "KerasllmLinearCrossEntropy", options_,
+                                                   &args.inputs));
     const TensorShape rows({args.inputs.rows}), no_matrix({0, 0}), no_vector({0});
     const TensorShape shapes[6] = {rows,
                                    rows,
@@ -87,8 +123,7 @@ class LinearCrossEntropyOp : public OpKernel {
     args.d_hidden_states = data_or_null(results[3]);
     args.d_kernel = data_or_null(results[4]);
     args.d_bias = data_or_null(results[5]);
-    TensorflowParallel parallel(context);
-    linear_cross_entropy_forward(args, parallel);
+    run(Device(), context, args);
   }
 
  private:
@@ -96,7 +131,7 @@ class LinearCrossEntropyOp : public OpKernel {
   bool save_gradients_;
 };
 
-template <class T>
+template <class T, class Device>
 class LinearCrossEntropyGradOp : public OpKernel {
  public:
   explicit LinearCrossEntropyGradOp(OpKernelConstruction* context) : OpKernel(context) {
@@ -107,7 +142,7 @@ class LinearCrossEntropyGradOp : public OpKernel {
   void Compute(OpKernelContext* context) override {
     const char* const op = "KerasllmLinearCrossEntropyGrad";
     LinearCrossEntropyBackward<typename ComputeType<T>::type> args = {};
-    OP_REQUIRES_OK(context, read_inputs<T>(context, op, options_, &args.inputs));
+    OP_REQUIRES_OK(context, read_inputs<T, Device>(context, op, options_, &args.inputs));
     const Tensor& d_losses = context->input(4);
     OP_REQUIRES_OK(context,
                    expect_shape(op, "d_losses", d_losses, TensorShape({args.inputs.rows})));
@@ -128,8 +163,7 @@ class LinearCrossEntropyGradOp : public OpKernel {
     args.d_hidden_states = data_of<T>(results[0]);
     args.d_kernel = data_of<T>(results[1]);
     args.d_bias = data_or_null(results[2]);
-    TensorflowParallel parallel(context);
-    linear_cross_entropy_backward(args, parallel);
+    run(Device(), context, args);
   }
 
  private:
@@ -137,17 +171,21 @@ class LinearCrossEntropyGradOp : public OpKernel {
   bool saved_;
 };
 
-#define KERASLLM_REGISTER(T)                                                                    \
+#define KERASLLM_REGISTER(device, Where, T)                                                     \
   REGISTER_KERNEL_BUILDER(                                                                      \
-      Name("KerasllmLinearCrossEntropy").Device(tensorflow::DEVICE_CPU).TypeConstraint<T>("T"), \
-      LinearCrossEntropyOp<T>);                                                                 \
-  REGISTER_KERNEL_BUILDER(Name("KerasllmLinearCrossEntropyGrad")                                \
-                              .Device(tensorflow::DEVICE_CPU)                                   \
-                              .TypeConstraint<T>("T"),                                          \
-                          LinearCrossEntropyGradOp<T>)
+      Name("KerasllmLinearCrossEntropy").Device(tensorflow::device).TypeConstraint<T>("T"),     \
+      LinearCrossEntropyOp<T, Where>);                                                          \
+  REGISTER_KERNEL_BUILDER(                                                                      \
+      Name("KerasllmLinearCrossEntropyGrad").Device(tensorflow::device).TypeConstraint<T>("T"), \
+      LinearCrossEntropyGradOp<T, Where>)
 
-KERASLLM_REGISTER(float);
-KERASLLM_REGISTER(tensorflow::bfloat16);
+KERASLLM_REGISTER(DEVICE_CPU, OnCpu, float);
+KERASLLM_REGISTER(DEVICE_CPU, OnCpu, tensorflow::bfloat16);
+#ifdef KERASLLM_HAS_CUDA
+KERASLLM_REGISTER(DEVICE_GPU, OnGpu, float);
+KERASLLM_REGISTER(DEVICE_GPU, OnGpu, tensorflow::bfloat16);
+KERASLLM_REGISTER(DEVICE_GPU, OnGpu, Eigen::half);
+#endif
 
 }  // namespace
 }  // namespace kerasllm

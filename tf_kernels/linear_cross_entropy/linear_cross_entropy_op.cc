@@ -67,7 +67,7 @@ REGISTER_OP("KerasllmLinearCrossEntropy")
     .Output("d_hidden_states: float")
     .Output("d_kernel: float")
     .Output("d_bias: float")
-    .Attr("T: {float, bfloat16}")
+    .Attr("T: {float, bfloat16, half}")
     .Attr("ignore_index: int = -100")
     .Attr("label_smoothing: float = 0.0")
     .Attr("z_loss: float = 0.0")
@@ -79,7 +79,7 @@ The softmax cross-entropy of hidden_states * kernel^T + bias, whose logits are n
 hidden_states: (rows, dim).
 kernel: (vocabulary, dim).
 bias: (vocabulary,), or (0,) for none.
-labels: (rows,), each in [0, vocabulary) or ignore_index.
+labels: (rows,), each in [0, vocabulary) or ignore_index; on a GPU another one is no error: its loss is NaN.
 losses: (rows,), 0 where ignored.
 correct: (rows,), whether the label has the largest logit and no smaller id has the same.
 log_sum_exp: (rows,) of the logits, 0 where ignored.
@@ -102,7 +102,7 @@ REGISTER_OP("KerasllmLinearCrossEntropyGrad")
     .Output("d_hidden_states: T")
     .Output("d_kernel: T")
     .Output("d_bias: float")
-    .Attr("T: {float, bfloat16}")
+    .Attr("T: {float, bfloat16, half}")
     .Attr("ignore_index: int = -100")
     .Attr("label_smoothing: float = 0.0")
     .Attr("z_loss: float = 0.0")

@@ -1,8 +1,12 @@
 // KerasllmLinearCrossEntropy and KerasllmLinearCrossEntropyGrad in programs that XLA compiles for
-// the CPU: calls of the same kernels. Shapes were checked when the op's shape function ran.
+// the CPU or a GPU: calls of the same kernels. Shapes were checked when the op's shape function
+// ran.
 #include "common/xla_kernel.h"
 #include "linear_cross_entropy/linear_cross_entropy.h"
 #include "linear_cross_entropy/linear_cross_entropy_options.h"
+#ifdef KERASLLM_HAS_CUDA
+#include "linear_cross_entropy/linear_cross_entropy_cuda.h"
+#endif
 
 namespace kerasllm {
 namespace {
@@ -26,15 +30,45 @@ LinearCrossEntropyInputs<T> inputs_of(const ffi::RemainingArgs& in,
           xla_input<int32_t>(in, 3)};
 }
 
-template <class T>
+template <class Where, class T>
 ffi::Error check_labels(const LinearCrossEntropyInputs<T>& in) {
+  if constexpr (!Where::kHostReads) return ffi::Error::Success();
   const std::string wrong = wrong_label(in.labels, in.rows, in.vocabulary, in.options.ignore_index);
   if (wrong.empty()) return ffi::Error::Success();
   return ffi::Error::InvalidArgument("KerasllmLinearCrossEntropy: " + wrong);
 }
 
 template <class T>
-ffi::Error forward(ffi::ThreadPool pool, int64_t ignore_index, float label_smoothing, float z_loss,
+ffi::Error run(XlaOnCpu& where, const LinearCrossEntropyForward<T>& args) {
+  XlaParallel parallel(std::move(where.pool));
+  linear_cross_entropy_forward(args, parallel);
+  return ffi::Error::Success();
+}
+template <class T>
+ffi::Error run(XlaOnCpu& where, const LinearCrossEntropyBackward<T>& args) {
+  XlaParallel parallel(std::move(where.pool));
+  linear_cross_entropy_backward(args, parallel);
+  return ffi::Error::Success();
+}
+#ifdef KERASLLM_HAS_CUDA
+template <class T>
+ffi::Error run(XlaOnGpu& where, const LinearCrossEntropyForward<T>& args) {
+  const int64_t bytes = kerasllm_cuda_linear_cross_entropy_forward_scratch(kCudaType<T>, &args);
+  return launch_on_gpu(where, bytes, [&](void* scratch, void* stream) {
+    return kerasllm_cuda_linear_cross_entropy_forward(kCudaType<T>, &args, scratch, stream);
+  });
+}
+template <class T>
+ffi::Error run(XlaOnGpu& where, const LinearCrossEntropyBackward<T>& args) {
+  const int64_t bytes = kerasllm_cuda_linear_cross_entropy_backward_scratch(kCudaType<T>, &args);
+  return launch_on_gpu(where, bytes, [&](void* scratch, void* stream) {
+    return kerasllm_cuda_linear_cross_entropy_backward(kCudaType<T>, &args, scratch, stream);
+  });
+}
+#endif
+
+template <class Where, class T>
+ffi::Error forward(Where where, int64_t ignore_index, float label_smoothing, float z_loss,
                    ffi::RemainingArgs in, ffi::RemainingRets out) {
   const LinearCrossEntropyForward<T> args = {
       inputs_of<T>(in, {ignore_index, label_smoothing, z_loss}),
@@ -44,14 +78,12 @@ ffi::Error forward(ffi::ThreadPool pool, int64_t ignore_index, float label_smoot
       optional_xla_output<float>(out, 3),
       optional_xla_output<float>(out, 4),
       optional_xla_output<float>(out, 5)};
-  if (ffi::Error error = check_labels(args.inputs); error.failure()) return error;
-  XlaParallel parallel(std::move(pool));
-  linear_cross_entropy_forward(args, parallel);
-  return ffi::Error::Success();
+  if (ffi::Error error = check_labels<Where>(args.inputs); error.failure()) return error;
+  return run(where, args);
 }
 
-template <class T>
-ffi::Error backward(ffi::ThreadPool pool, int64_t ignore_index, float label_smoothing, float z_loss,
+template <class Where, class T>
+ffi::Error backward(Where where, int64_t ignore_index, float label_smoothing, float z_loss,
                     bool saved, ffi::RemainingArgs in, ffi::RemainingRets out) {
   const LinearCrossEntropyBackward<T> args = {
       inputs_of<T>(in, {ignore_index, label_smoothing, z_loss}),
@@ -63,32 +95,16 @@ ffi::Error backward(ffi::ThreadPool pool, int64_t ignore_index, float label_smoo
       xla_output<T>(out, 0),
       xla_output<T>(out, 1),
       optional_xla_output<float>(out, 2)};
-  if (ffi::Error error = check_labels(args.inputs); error.failure()) return error;
-  XlaParallel parallel(std::move(pool));
-  linear_cross_entropy_backward(args, parallel);
-  return ffi::Error::Success();
+  if (ffi::Error error = check_labels<Where>(args.inputs); error.failure()) return error;
+  return run(where, args);
 }
 
-#define KERASLLM_OPTIONS_BINDING      \
-  ffi::Ffi::Bind()                    \
-      .Ctx<ffi::ThreadPool>()         \
-      .Attr<int64_t>("ignore_index")  \
-      .Attr<float>("label_smoothing") \
-      .Attr<float>("z_loss")
-#define KERASLLM_FORWARD_HANDLER(name, type)                                        \
-  XLA_FFI_DEFINE_HANDLER(k##name, forward<type>,                                    \
-                         KERASLLM_OPTIONS_BINDING.RemainingArgs().RemainingRets()); \
-  XLA_FFI_REGISTER_HANDLER(ffi::GetXlaFfiApi(), #name, "Host", k##name)
-#define KERASLLM_BACKWARD_HANDLER(name, type)                                        \
-  XLA_FFI_DEFINE_HANDLER(                                                            \
-      k##name, backward<type>,                                                       \
-      KERASLLM_OPTIONS_BINDING.Attr<bool>("saved").RemainingArgs().RemainingRets()); \
-  XLA_FFI_REGISTER_HANDLER(ffi::GetXlaFfiApi(), #name, "Host", k##name)
-
-KERASLLM_FORWARD_HANDLER(kerasllm_linear_cross_entropy_float32, float);
-KERASLLM_FORWARD_HANDLER(kerasllm_linear_cross_entropy_bfloat16, bfloat16);
-KERASLLM_BACKWARD_HANDLER(kerasllm_linear_cross_entropy_grad_float32, float);
-KERASLLM_BACKWARD_HANDLER(kerasllm_linear_cross_entropy_grad_bfloat16, bfloat16);
+#define KERASLLM_BINDING \
+  .Attr<int64_t>("ignore_index").Attr<float>("label_smoothing").Attr<float>("z_loss")
+KERASLLM_XLA_HANDLERS(kerasllm_linear_cross_entropy, forward,
+                      KERASLLM_BINDING.RemainingArgs().RemainingRets());
+KERASLLM_XLA_HANDLERS(kerasllm_linear_cross_entropy_grad, backward,
+                      KERASLLM_BINDING.Attr<bool>("saved").RemainingArgs().RemainingRets());
 
 class LinearCrossEntropyXlaBase : public XlaOpKernel {
  public:
@@ -148,10 +164,8 @@ class LinearCrossEntropyGradXlaOp : public LinearCrossEntropyXlaBase {
   }
 };
 
-REGISTER_KERNEL_BUILDER(Name("KerasllmLinearCrossEntropy").Device("XLA_CPU_JIT"),
-                        LinearCrossEntropyXlaOp);
-REGISTER_KERNEL_BUILDER(Name("KerasllmLinearCrossEntropyGrad").Device("XLA_CPU_JIT"),
-                        LinearCrossEntropyGradXlaOp);
+KERASLLM_REGISTER_XLA("KerasllmLinearCrossEntropy", LinearCrossEntropyXlaOp);
+KERASLLM_REGISTER_XLA("KerasllmLinearCrossEntropyGrad", LinearCrossEntropyGradXlaOp);
 
 }  // namespace
 }  // namespace kerasllm

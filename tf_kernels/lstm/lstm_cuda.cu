@@ -377,3 +377,6 @@ int64_t kerasllm_cuda_lstm_forward_scratch(int, const void* args) {
 int64_t kerasllm_cuda_lstm_backward_scratch(int, const void* args) {
   return kerasllm::scratch_bytes(static_cast<const kerasllm::LstmBackward<float>*>(args)->shape, 4);
 }
+
+KERASLLM_CUDA_STRUCT(LstmForward, kerasllm::LstmForward<float>)
+KERASLLM_CUDA_STRUCT(LstmBackward, kerasllm::LstmBackward<float>)

@@ -1,6 +1,9 @@
+// KerasllmLstm and KerasllmLstmGrad on the CPU and the GPU.
 #include "common/op_kernel.h"
 #include "lstm/lstm.h"
-#include "tensorflow/core/framework/register_types.h"
+#ifdef KERASLLM_HAS_CUDA
+#include "lstm/lstm_cuda.h"
+#endif
 
 namespace kerasllm {
 namespace {
@@ -55,6 +58,33 @@ Status read_attributes(OpKernelConstruction* context, LstmShape* shape) {
 }
 
 template <class T>
+void run(OnCpu, OpKernelContext* context, const LstmForward<T>& args) {
+  TensorflowParallel parallel(context);
+  lstm_forward(args, parallel);
+}
+template <class T>
+void run(OnCpu, OpKernelContext* context, const LstmBackward<T>& args) {
+  TensorflowParallel parallel(context);
+  lstm_backward(args, parallel);
+}
+#ifdef KERASLLM_HAS_CUDA
+template <class T>
+void run(OnGpu, OpKernelContext* context, const LstmForward<T>& args) {
+  const int64_t bytes = kerasllm_cuda_lstm_forward_scratch(kCudaType<T>, &args);
+  launch_on_gpu(context, bytes, [&](void* scratch, void* stream) {
+    return kerasllm_cuda_lstm_forward(kCudaType<T>, &args, scratch, stream);
+  });
+}
+template <class T>
+void run(OnGpu, OpKernelContext* context, const LstmBackward<T>& args) {
+  const int64_t bytes = kerasllm_cuda_lstm_backward_scratch(kCudaType<T>, &args);
+  launch_on_gpu(context, bytes, [&](void* scratch, void* stream) {
+    return kerasllm_cuda_lstm_backward(kCudaType<T>, &args, scratch, stream);
+  });
+}
+#endif
+
+template <class T, class Device>
 class LstmOp : public OpKernel {
  public:
   explicit LstmOp(OpKernelConstruction* context) : OpKernel(context) {
@@ -95,8 +125,7 @@ class LstmOp : public OpKernel {
         save_activations_ ? data_of<T>(results[3]) : nullptr,
         save_activations_ ? data_of<float>(results[4]) : nullptr,
         save_activations_ ? data_of<T>(results[5]) : nullptr};
-    TensorflowParallel parallel(context);
-    lstm_forward(args, parallel);
+    run(Device(), context, args);
   }
 
  private:
@@ -104,7 +133,7 @@ class LstmOp : public OpKernel {
   bool save_activations_;
 };
 
-template <class T>
+template <class T, class Device>
 class LstmGradOp : public OpKernel {
  public:
   explicit LstmGradOp(OpKernelConstruction* context) : OpKernel(context) {
@@ -149,23 +178,27 @@ class LstmGradOp : public OpKernel {
                                                         data_of<T>(results[3]),
                                                         data_of<T>(results[4]),
                                                         data_of<T>(results[5])};
-    TensorflowParallel parallel(context);
-    lstm_backward(args, parallel);
+    run(Device(), context, args);
   }
 
  private:
   LstmShape shape_ = {};
 };
 
-#define KERASLLM_REGISTER(T)                                                                  \
-  REGISTER_KERNEL_BUILDER(                                                                    \
-      Name("KerasllmLstm").Device(tensorflow::DEVICE_CPU).TypeConstraint<T>("T"), LstmOp<T>); \
-  REGISTER_KERNEL_BUILDER(                                                                    \
-      Name("KerasllmLstmGrad").Device(tensorflow::DEVICE_CPU).TypeConstraint<T>("T"),         \
-      LstmGradOp<T>)
+#define KERASLLM_REGISTER(device, Where, T)                                                       \
+  REGISTER_KERNEL_BUILDER(Name("KerasllmLstm").Device(tensorflow::device).TypeConstraint<T>("T"), \
+                          LstmOp<T, Where>);                                                      \
+  REGISTER_KERNEL_BUILDER(                                                                        \
+      Name("KerasllmLstmGrad").Device(tensorflow::device).TypeConstraint<T>("T"),                 \
+      LstmGradOp<T, Where>)
 
-KERASLLM_REGISTER(float);
-KERASLLM_REGISTER(tensorflow::bfloat16);
+KERASLLM_REGISTER(DEVICE_CPU, OnCpu, float);
+KERASLLM_REGISTER(DEVICE_CPU, OnCpu, tensorflow::bfloat16);
+#ifdef KERASLLM_HAS_CUDA
+KERASLLM_REGISTER(DEVICE_GPU, OnGpu, float);
+KERASLLM_REGISTER(DEVICE_GPU, OnGpu, tensorflow::bfloat16);
+KERASLLM_REGISTER(DEVICE_GPU, OnGpu, Eigen::half);
+#endif
 
 }  // namespace
 }  // namespace kerasllm

@@ -1,7 +1,10 @@
-// KerasllmLstm and KerasllmLstmGrad in programs that XLA compiles for the CPU: calls of the same
-// kernels, on the program's threads. Shapes were checked when the op's shape function ran.
+// KerasllmLstm and KerasllmLstmGrad in programs that XLA compiles for the CPU or a GPU: calls of
+// the same kernels, on the program's threads. Shapes were checked when the op's shape function ran.
 #include "common/xla_kernel.h"
 #include "lstm/lstm.h"
+#ifdef KERASLLM_HAS_CUDA
+#include "lstm/lstm_cuda.h"
+#endif
 
 namespace kerasllm {
 namespace {
@@ -21,8 +24,37 @@ LstmShape shape_of(const ffi::RemainingArgs& arguments, bool go_backwards,
 }
 
 template <class T>
-ffi::Error forward(ffi::ThreadPool pool, bool go_backwards, bool zero_output_for_mask,
-                   bool return_sequences, ffi::RemainingArgs in, ffi::RemainingRets out) {
+ffi::Error run(XlaOnCpu& where, const LstmForward<T>& args) {
+  XlaParallel parallel(std::move(where.pool));
+  lstm_forward(args, parallel);
+  return ffi::Error::Success();
+}
+template <class T>
+ffi::Error run(XlaOnCpu& where, const LstmBackward<T>& args) {
+  XlaParallel parallel(std::move(where.pool));
+  lstm_backward(args, parallel);
+  return ffi::Error::Success();
+}
+#ifdef KERASLLM_HAS_CUDA
+template <class T>
+ffi::Error run(XlaOnGpu& where, const LstmForward<T>& args) {
+  const int64_t bytes = kerasllm_cuda_lstm_forward_scratch(kCudaType<T>, &args);
+  return launch_on_gpu(where, bytes, [&](void* scratch, void* stream) {
+    return kerasllm_cuda_lstm_forward(kCudaType<T>, &args, scratch, stream);
+  });
+}
+template <class T>
+ffi::Error run(XlaOnGpu& where, const LstmBackward<T>& args) {
+  const int64_t bytes = kerasllm_cuda_lstm_backward_scratch(kCudaType<T>, &args);
+  return launch_on_gpu(where, bytes, [&](void* scratch, void* stream) {
+    return kerasllm_cuda_lstm_backward(kCudaType<T>, &args, scratch, stream);
+  });
+}
+#endif
+
+template <class Where, class T>
+ffi::Error forward(Where where, bool go_backwards, bool zero_output_for_mask, bool return_sequences,
+                   ffi::RemainingArgs in, ffi::RemainingRets out) {
   LstmForward<T> args = {shape_of(in, go_backwards, zero_output_for_mask, return_sequences),
                          xla_input<T>(in, 0),
                          xla_input<T>(in, 1),
@@ -37,13 +69,11 @@ ffi::Error forward(ffi::ThreadPool pool, bool go_backwards, bool zero_output_for
                          optional_xla_output<T>(out, 3),
                          optional_xla_output<float>(out, 4),
                          optional_xla_output<T>(out, 5)};
-  XlaParallel parallel(std::move(pool));
-  lstm_forward(args, parallel);
-  return ffi::Error::Success();
+  return run(where, args);
 }
 
-template <class T>
-ffi::Error backward(ffi::ThreadPool pool, bool go_backwards, bool zero_output_for_mask,
+template <class Where, class T>
+ffi::Error backward(Where where, bool go_backwards, bool zero_output_for_mask,
                     bool return_sequences, ffi::RemainingArgs in, ffi::RemainingRets out) {
   LstmBackward<T> args = {shape_of(in, go_backwards, zero_output_for_mask, return_sequences),
                           xla_input<T>(in, 0),
@@ -64,27 +94,17 @@ ffi::Error backward(ffi::ThreadPool pool, bool go_backwards, bool zero_output_fo
                           xla_output<T>(out, 3),
                           xla_output<T>(out, 4),
                           xla_output<T>(out, 5)};
-  XlaParallel parallel(std::move(pool));
-  lstm_backward(args, parallel);
-  return ffi::Error::Success();
+  return run(where, args);
 }
 
-#define KERASLLM_LSTM_BINDING             \
-  ffi::Ffi::Bind()                        \
-      .Ctx<ffi::ThreadPool>()             \
-      .Attr<bool>("go_backwards")         \
+#define KERASLLM_BINDING                  \
+  .Attr<bool>("go_backwards")             \
       .Attr<bool>("zero_output_for_mask") \
       .Attr<bool>("return_sequences")     \
       .RemainingArgs()                    \
       .RemainingRets()
-#define KERASLLM_LSTM_HANDLER(name, function)                       \
-  XLA_FFI_DEFINE_HANDLER(k##name, function, KERASLLM_LSTM_BINDING); \
-  XLA_FFI_REGISTER_HANDLER(ffi::GetXlaFfiApi(), #name, "Host", k##name)
-
-KERASLLM_LSTM_HANDLER(kerasllm_lstm_float32, forward<float>);
-KERASLLM_LSTM_HANDLER(kerasllm_lstm_bfloat16, forward<bfloat16>);
-KERASLLM_LSTM_HANDLER(kerasllm_lstm_grad_float32, backward<float>);
-KERASLLM_LSTM_HANDLER(kerasllm_lstm_grad_bfloat16, backward<bfloat16>);
+KERASLLM_XLA_HANDLERS(kerasllm_lstm, forward, KERASLLM_BINDING);
+KERASLLM_XLA_HANDLERS(kerasllm_lstm_grad, backward, KERASLLM_BINDING);
 
 class LstmXlaBase : public XlaOpKernel {
  public:
@@ -147,8 +167,8 @@ class LstmGradXlaOp : public LstmXlaBase {
 };
 
 // REGISTER_XLA_OP works only before the first op has run; a kernel of the compiler's device always.
-REGISTER_KERNEL_BUILDER(Name("KerasllmLstm").Device("XLA_CPU_JIT"), LstmXlaOp);
-REGISTER_KERNEL_BUILDER(Name("KerasllmLstmGrad").Device("XLA_CPU_JIT"), LstmGradXlaOp);
+KERASLLM_REGISTER_XLA("KerasllmLstm", LstmXlaOp);
+KERASLLM_REGISTER_XLA("KerasllmLstmGrad", LstmGradXlaOp);
 
 }  // namespace
 }  // namespace kerasllm
