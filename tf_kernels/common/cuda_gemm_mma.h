@@ -128,6 +128,7 @@ __global__ void __launch_bounds__(MmaTile::kThreads, 1)
   MmaTile tile = {};
   if (steps > 0) {
     const int row = MmaTile::warp_row(), column = MmaTile::warp_column();
+    const bool works = place.row + row < place.rows && place.column + column < place.columns;
     // The fragments of one half of a step are read while those of the other are multiplied.
     uint32_t left[2][4][4], right[2][4][4];
     const auto read = [&](int stage, int half) {
@@ -152,16 +153,17 @@ __global__ void __launch_bounds__(MmaTile::kThreads, 1)
     };
     wait_for_copies<kMmaStages - 2>();
     __syncthreads();
-    read(0, 0);
+    if (works) read(0, 0);
     int stage = 0;
     for (int step = 0; step < steps; ++step) {
-      read(stage, 1);
+      if (works) read(stage, 1);
       // Where the step before this one read, and all threads are done with it.
       copy((stage + kMmaStages - 1) % kMmaStages, step + kMmaStages - 1);
-      multiply(0);
+      if (works) multiply(0);
       stage = (stage + 1) % kMmaStages;
       wait_for_copies<kMmaStages - 2>();
       __syncthreads();  // the next step's tiles are there, and all have read those of this one
+      if (!works) continue;
       if (step + 1 < steps) read(stage, 0);
       multiply(1);
     }

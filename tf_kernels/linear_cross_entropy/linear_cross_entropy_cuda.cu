@@ -248,23 +248,24 @@ struct Plan {
     dim_stride = round_up(in.dim, kVectorWidth<T>);
     packs_kernel = dim_stride != in.dim;
     tile_columns = gemm_tile_columns<T>();
-    const int64_t class_stride = round_up(in.vocabulary, kVectorWidth<T>);
+    const int64_t rows = cuda_max(1, in.rows);
+    const int64_t class_stride = round_up(cuda_max(1, in.vocabulary), kVectorWidth<T>);
     int64_t most = kMostRows;
     if (keeps && !by_classes) {
       most = cuda_min(most, kChunkBytes / (kSize * class_stride) / kStripRows * kStripRows);
       most = cuda_max(most, kStripRows);
     }
-    chunk_rows = round_up(cuda_ceil_div(in.rows, cuda_ceil_div(in.rows, most)), kStripRows);
+    chunk_rows = round_up(cuda_ceil_div(rows, cuda_ceil_div(rows, most)), kStripRows);
     block_rows = by_classes ? in.rows : chunk_rows;
     block_classes = keeps ? in.vocabulary : 0;
     if (keeps && by_classes) {
-      const int64_t fit = kBlockBytes / (kSize * in.rows) / tile_columns;
+      const int64_t fit = kBlockBytes / (kSize * rows) / tile_columns;
       block_classes = cuda_min(in.vocabulary, cuda_max(1, fit) * tile_columns);
     }
     block_stride = round_up(block_classes, kVectorWidth<T>);
     // Enough blocks for all multiprocessors, yet a depth that is worth the partial sums.
-    const int64_t tiles =
-        cuda_ceil_div(block_rows, kStripRows) * cuda_max(1, cuda_ceil_div(in.dim, tile_columns));
+    const int64_t tiles = cuda_max(1, cuda_ceil_div(block_rows, kStripRows)) *
+                          cuda_max(1, cuda_ceil_div(in.dim, tile_columns));
     splits = cuda_min(kMostSplits, cuda_ceil_div(264, tiles));
     splits = cuda_max(1, cuda_min(splits, block_classes / 512));
   }
