@@ -52,4 +52,12 @@ def run(quick):
     families.layer_norm(bench, 8192, 8192, torch.bfloat16)
     families.embedding(bench, 64, 512, 768, 21128)
     families.adamw(bench, 100, 1_000_000)
+    for dim in (64, 128):
+        for length in (2048, 4096, 8192, 16384):
+            for causal in (False, True):
+                families.attention(
+                    bench, 16384 // length, length, 2048 // dim, dim, causal, torch.bfloat16
+                )
+    for batch in (1, 4, 16, 64):
+        families.decode_attention(bench, batch, 8192, 32, 8, 128, torch.bfloat16)
     return bench.rows

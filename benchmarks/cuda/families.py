@@ -6,6 +6,7 @@ PyTorch's side is its fused operation where it has one, else its operations one 
 
 import torch
 import torch.nn.functional as F
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from benchmarks.cuda import timing
 
@@ -27,6 +28,15 @@ class Bench:
         self.copy_gbytes, self.compiled = copy_gbytes, compiled
         self.device = kernels.device
         self.rows = []
+        self._peaks = {}
+
+    def peak(self, dtype):
+        """Measured TFLOP/s of a product of large matrices."""
+        if dtype not in self._peaks:
+            size = 8192 if self.device == "cuda" else 64
+            self._peaks[dtype] = self.timer.matrix_peak(dtype, size)
+            print(f"matrix product: {self._peaks[dtype]:.0f} TFLOP/s in {dtype}")
+        return self._peaks[dtype]
 
     def normal(self, *shape, dtype=torch.float32):
         return torch.randn(*shape, device=self.device).to(dtype)
@@ -43,10 +53,10 @@ class Bench:
                 print(f"torch.compile: {type(error).__name__}: {error}"[:200])
         return result
 
-    def add(self, work, shape, dtype, ours, results, peers, size_bytes):
-        """Checks `results()` of ours against PyTorch's, then times all."""
+    def add(self, work, shape, dtype, ours, results, peers, size_bytes, flops=0):
+        """Checks `results` of ours against the first of the peers, then times all."""
         ours()
-        expected = peers["torch"]()
+        expected = next(iter(peers.values()))()
         expected = expected if isinstance(expected, (tuple, list)) else (expected,)
         for mine, theirs in zip(results, expected, strict=True):
             scale = max(1.0, theirs.abs().max().item())
@@ -54,7 +64,10 @@ class Bench:
             if not distance <= TOLERANCES[dtype] * scale:
                 raise AssertionError(f"{work} {shape} {dtype}: differs by {distance}")
         times = self.timer.interleave({"ours": ours, **peers})
-        self.rows += timing.rows(work, shape, dtype, times, size_bytes, self.copy_gbytes)
+        peak = self.peak(dtype) if flops else 0.0
+        self.rows += timing.rows(
+            work, shape, dtype, times, size_bytes, self.copy_gbytes, flops, peak
+        )
 
 
 def _gradients(outputs, leaves, d_outputs):
@@ -237,3 +250,93 @@ def adamw(bench, count, size):
     times = bench.timer.interleave(functions)
     moved = 7 * 4 * count * size
     bench.rows += timing.rows("adamw", f"{count} x {size}", dtype, times, moved, bench.copy_gbytes)
+
+
+def _sdpa(bench, query, key, value, **options):
+    """PyTorch's attention by each backend that takes these, a dict of name -> function."""
+    backends = {"torch": SDPBackend.MATH}
+    if bench.device == "cuda":
+        backends = {
+            "torch flash": SDPBackend.FLASH_ATTENTION,
+            "torch cuDNN": SDPBackend.CUDNN_ATTENTION,
+        }
+    result = {}
+    for name, backend in backends.items():
+
+        def call(backend=backend):
+            with sdpa_kernel(backend):
+                return F.scaled_dot_product_attention(query, key, value, **options)
+
+        try:
+            call()
+            result[name] = call
+        except RuntimeError as error:  # the backend does not take these: the other is left
+            print(f"{name}: {error}".splitlines()[0][:200])
+    return result
+
+
+def attention(bench, batch, length, heads, dim, causal, dtype):
+    shape = f"{batch}x{length}x{heads}x{dim}{' c' if causal else ''}"
+    query, key, value, d_outputs = (
+        bench.normal(batch, length, heads, dim, dtype=dtype) for _ in range(4)
+    )
+    outputs, d_query, d_key, d_value = (torch.empty_like(query) for _ in range(4))
+    log_sum_exp = torch.empty(batch, heads, length, device=bench.device)
+    scale = dim**-0.5
+    size = query.numel() * query.element_size()
+    flops = 4 * batch * heads * length * length * dim // (2 if causal else 1)
+    leaves = [v.transpose(1, 2).detach().requires_grad_() for v in (query, key, value)]
+    functions = _sdpa(bench, *leaves, is_causal=causal)
+    results = outputs.transpose(1, 2)
+    bench.add(
+        "attention forward",
+        shape,
+        dtype,
+        lambda: bench.kernels.attention_forward(
+            query, key, value, outputs, log_sum_exp, scale, causal=causal
+        ),
+        (results,),
+        functions,
+        4 * size,
+        flops,
+    )
+    d_results = d_outputs.transpose(1, 2)
+    bench.add(
+        "attention backward",
+        shape,
+        dtype,
+        lambda: bench.kernels.attention_backward(
+            query,
+            key,
+            value,
+            outputs,
+            log_sum_exp,
+            d_outputs,
+            d_query,
+            d_key,
+            d_value,
+            scale,
+            causal=causal,
+        ),
+        [v.transpose(1, 2) for v in (d_query, d_key, d_value)],
+        {name: _gradients(call(), leaves, d_results) for name, call in functions.items()},
+        8 * size,
+        flops * 5 // 2,
+    )
+
+
+def decode_attention(bench, batch, length, heads, kv_heads, dim, dtype):
+    shape = f"{batch}x{length}x{heads}/{kv_heads}x{dim}"
+    query = bench.normal(batch, 1, heads, dim, dtype=dtype)
+    keys, values = (bench.normal(batch, kv_heads, length, dim, dtype=dtype) for _ in range(2))
+    outputs = torch.empty_like(query)
+    group = heads > kv_heads
+    bench.add(
+        "decode attention",
+        shape,
+        dtype,
+        lambda: bench.kernels.cached_attention(query, keys, values, outputs, dim**-0.5, length - 1),
+        (outputs.transpose(1, 2),),
+        _sdpa(bench, query.transpose(1, 2), keys, values, enable_gqa=group),
+        2 * keys.numel() * keys.element_size(),
+    )

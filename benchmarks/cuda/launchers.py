@@ -175,6 +175,68 @@ LinearCrossEntropyBackward = _struct(
     d_bias="p",
 )
 
+AttentionShape = _struct(
+    "AttentionShape",
+    batch="l",
+    query_length="l",
+    key_length="l",
+    num_heads="l",
+    num_key_value_heads="l",
+    head_dim="l",
+    value_dim="l",
+)
+AttentionOptions = _struct(
+    "AttentionOptions",
+    scale="f",
+    soft_cap="f",
+    causal="b",
+    window="l",
+    lengths="p",
+    query_offset="p",
+    query_mask="p",
+    mask_type=ctypes.c_int,
+    mask="p",
+    mask_batch_stride="l",
+    mask_head_stride="l",
+    mask_query_stride="l",
+    dropout=Dropout,
+)
+_ATTENTION = dict(shape=AttentionShape, options=AttentionOptions, query="p", key="p", value="p")
+AttentionForward = _struct("AttentionForward", **_ATTENTION, outputs="p", log_sum_exp="p")
+AttentionBackward = _struct(
+    "AttentionBackward",
+    **_ATTENTION,
+    outputs="p",
+    log_sum_exp="p",
+    d_outputs="p",
+    d_query="p",
+    d_key="p",
+    d_value="p",
+)
+CachedAttentionShape = _struct(
+    "CachedAttentionShape",
+    batch="l",
+    query_length="l",
+    max_length="l",
+    num_heads="l",
+    num_key_value_heads="l",
+    head_dim="l",
+)
+CachedAttention = _struct(
+    "CachedAttention",
+    shape=CachedAttentionShape,
+    scale="f",
+    window="l",
+    start="l",
+    first_key="p",
+    query="p",
+    key_cache="p",
+    value_cache="p",
+    outputs="p",
+)
+CacheUpdate = _struct("CacheUpdate", shape=CachedAttentionShape, start="l", rows="p", cache="p")
+MASK_TYPES = {torch.bool: 1, torch.float32: 2, torch.bfloat16: 3, torch.float16: 4}
+
 
 def _pointer(tensor):
     return None if tensor is None else tensor.data_ptr()
@@ -438,3 +500,92 @@ class Launchers:
             *map(_pointer, results),
         )
         self._launch("linear_cross_entropy_backward", TYPES[kernel.dtype], args, scratch=True)
+
+    def _attention(
+        self,
+        query,
+        key,
+        value,
+        scale,
+        soft_cap=0.0,
+        causal=False,
+        window=0,
+        lengths=None,
+        query_offset=None,
+        query_mask=None,
+        mask=None,
+        rate=0.0,
+        seed=None,
+    ):
+        """The fields that forward and backward share."""
+        batch, query_length, heads, head_dim = query.shape
+        _, key_length, kv_heads, value_dim = value.shape
+        strides = (0, 0, 0)
+        if mask is not None:
+            strides = [0 if mask.shape[axis] == 1 else mask.stride(axis) for axis in range(3)]
+        options = AttentionOptions(
+            scale,
+            soft_cap,
+            causal,
+            window,
+            *map(_pointer, (lengths, query_offset, query_mask)),
+            0 if mask is None else MASK_TYPES[mask.dtype],
+            _pointer(mask),
+            *strides,
+            dropout(rate, seed),
+        )
+        shape = (batch, query_length, key_length, heads, kv_heads, head_dim, value_dim)
+        return AttentionShape(*shape), options, *map(_pointer, (query, key, value))
+
+    def attention_forward(self, query, key, value, outputs, log_sum_exp, scale, **options):
+        """`options`: those of `_attention`."""
+        shared = self._attention(query, key, value, scale, **options)
+        args = AttentionForward(*shared, _pointer(outputs), _pointer(log_sum_exp))
+        self._launch("attention_forward", TYPES[query.dtype], args, scratch=True)
+
+    def attention_backward(
+        self,
+        query,
+        key,
+        value,
+        outputs,
+        log_sum_exp,
+        d_outputs,
+        d_query,
+        d_key,
+        d_value,
+        scale,
+        **options,
+    ):
+        shared = self._attention(query, key, value, scale, **options)
+        pointers = (outputs, log_sum_exp, d_outputs, d_query, d_key, d_value)
+        args = AttentionBackward(*shared, *map(_pointer, pointers))
+        self._launch("attention_backward", TYPES[query.dtype], args, scratch=True)
+
+    def cached_attention(
+        self,
+        query,
+        key_cache,
+        value_cache,
+        outputs,
+        scale,
+        start,
+        window=0,
+        first_key=None,
+        device_start=None,
+    ):
+        """`device_start`: an int32 scalar on the device, taken instead of `start`."""
+        batch, query_length, heads, dim = query.shape
+        _, kv_heads, max_length, _ = key_cache.shape
+        shape = CachedAttentionShape(batch, query_length, max_length, heads, kv_heads, dim)
+        pointers = map(_pointer, (first_key, query, key_cache, value_cache, outputs))
+        args = CachedAttention(shape, scale, window, start, *pointers)
+        place = ctypes.c_void_p(_pointer(device_start))
+        self._launch("cached_attention", TYPES[query.dtype], args, place, scratch=True)
+
+    def cache_update(self, rows, cache, start, device_start=None):
+        batch, length, kv_heads, dim = rows.shape
+        shape = CachedAttentionShape(batch, length, cache.shape[2], kv_heads, kv_heads, dim)
+        args = CacheUpdate(shape, start, _pointer(rows), _pointer(cache))
+        place = ctypes.c_void_p(_pointer(device_start))
+        self._launch("cache_update", TYPES[rows.dtype], args, place)

@@ -23,6 +23,8 @@ class Row:
     ratio: float  # the best of PyTorch's medians over this one
     gbytes: float  # memory that must be read and written, per second
     share: float  # of the measured copy's
+    tflops: float = 0.0  # 0: not counted
+    peak_share: float = 0.0  # of the measured matrix product's
 
 
 class Timer:
@@ -69,15 +71,25 @@ class Timer:
         times = self.interleave({"copy": lambda: target.copy_(source)})["copy"]
         return 2 * size_bytes / statistics.median(times) / 1e6
 
+    def matrix_peak(self, dtype, size=8192):
+        """TFLOP/s of PyTorch's product of two square matrices."""
+        a, b = (torch.randn(size, size, device=self.device).to(dtype) for _ in range(2))
+        times = self.interleave({"product": lambda: a @ b})["product"]
+        return 2 * size**3 / statistics.median(times) / 1e9
 
-def rows(work, shape, dtype, times, size_bytes, copy_gbytes):
-    """One `Row` for each name in `times`; `"ours"` is compared with the best of the others."""
+
+def rows(work, shape, dtype, times, size_bytes, copy_gbytes, flops=0, peak_tflops=0.0):
+    """One `Row` for each name in `times`; `"ours"` is compared with the best of the others.
+
+    `flops`: floating-point operations that must be done, 0 where memory is the limit.
+    """
     medians = {name: statistics.median(values) for name, values in times.items()}
     best = min(median for name, median in medians.items() if name != "ours")
     result = []
     for name, values in times.items():
         p20, p80 = (values[round(share * (len(values) - 1))] for share in (0.2, 0.8))
         gbytes = size_bytes / medians[name] / 1e6
+        tflops = flops / medians[name] / 1e9
         result.append(
             Row(
                 work,
@@ -90,6 +102,8 @@ def rows(work, shape, dtype, times, size_bytes, copy_gbytes):
                 best / medians[name],
                 gbytes,
                 gbytes / copy_gbytes,
+                tflops,
+                tflops / peak_tflops if peak_tflops else 0.0,
             )
         )
     return result
@@ -99,7 +113,8 @@ def table(rows):
     """The rows as text, a blank line between two kinds of work."""
     lines = [
         f"{'work':26} {'shape':16} {'who':16} {'dtype':9} {'p20 ms':>8} {'p50 ms':>8} "
-        f"{'p80 ms':>8} {'ratio':>6} {'GB/s':>6} {'of copy':>7}"
+        f"{'p80 ms':>8} {'ratio':>6} {'GB/s':>6} {'of copy':>7} "
+        f"{'TFLOP/s':>7} {'of peak':>7}"
     ]
     before = None
     for row in rows:
@@ -107,8 +122,10 @@ def table(rows):
         if before not in (None, kind):
             lines.append("")
         before = kind
+        arithmetic = f" {row.tflops:7.1f} {row.peak_share:7.0%}" if row.tflops else ""
         lines.append(
             f"{row.work:26} {row.shape:16} {row.who:16} {row.dtype:9} {row.p20:8.4f} "
-            f"{row.p50:8.4f} {row.p80:8.4f} {row.ratio:6.2f} {row.gbytes:6.0f} {row.share:7.0%}"
+            f"{row.p50:8.4f} {row.p80:8.4f} {row.ratio:6.2f} {row.gbytes:6.0f} "
+            f"{row.share:7.0%}{arithmetic}"
         )
     return "\n".join(lines)

@@ -18,8 +18,18 @@ def test_every_family_is_checked_and_timed(kernels):
     families.gelu(bench, 20, 64, torch.bfloat16)
     families.embedding(bench, 2, 9, 16, 30)
     families.adamw(bench, 3, 100)
+    families.attention(bench, 1, 16, 2, 16, True, torch.bfloat16)
+    families.decode_attention(bench, 2, 32, 4, 2, 16, torch.bfloat16)
     text = timing.table(bench.rows)
-    for work in ("residual + norm forward", "bias + GELU (tanh) backward", "embedding", "adamw"):
+    assert "of peak" in text
+    for work in (
+        "attention backward",
+        "decode attention",
+        "residual + norm forward",
+        "bias + GELU (tanh) backward",
+        "embedding",
+        "adamw",
+    ):
         assert work in text
     assert all(row.p20 <= row.p50 <= row.p80 for row in bench.rows)
 

@@ -1,11 +1,12 @@
 // The GPU's kernels of attention.h, for float32, bfloat16 and float16: `args` is the struct of that
 // element type, all its pointers (lengths, query_offset, query_mask and mask too) into the device's
 // memory, Dropout::device_seed set. Nothing is read on the host, so the values of lengths are taken
-// into [0, key_length] and those of query_offset into [0, 2^30].
+// into [0, key_length] and those of query_offset into [0, 2^29].
 //
-// head_dim and value_dim are at most kMaxHeadDim, the blocks of a launch at most 2^31 - 1: anything
-// else is refused with kCudaNotSupported before anything is launched. Where a dimension is no
-// multiple of 16 bytes, or an address is not, rows are read element by element: right, but slow.
+// head_dim and value_dim are at most kMaxHeadDim, lengths at most 2^29, blocks of a launch fewer
+// than 2^31: anything else is refused with kCudaNotSupported before anything is launched. Where a
+// dimension is no multiple of 16 bytes, or an address is not, rows are read element by element:
+// right, but slow.
 //
 // The same bits in every run; gradients of query heads that share keys are added in the heads'
 // order. float32 products are in float32. A mask has no gradient.

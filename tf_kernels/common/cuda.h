@@ -56,6 +56,15 @@ KERASLLM_DEVICE uint32_t float_as_bits(float v) {
 #endif
 }
 
+// v, of which the compiler does not know that it is the same in every turn of a loop: addresses
+// made from it then take no registers from one turn to the next.
+KERASLLM_DEVICE int made_anew(int v) {
+#ifdef __CUDACC__
+  asm volatile("" : "+r"(v));
+#endif
+  return v;
+}
+
 // 2^v to two units in the last place; results below 2^-126 are zeros.
 KERASLLM_DEVICE float fast_exp2(float v) {
 #ifdef __CUDACC__
