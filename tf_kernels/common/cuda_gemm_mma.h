@@ -99,8 +99,7 @@ constexpr int kMmaStageSize =
 constexpr int kMmaSharedBytes = kMmaStages * kMmaStageSize * 2;
 
 template <class T, bool kAAlong, bool kBAlong, class Epilogue>
-__global__ void __launch_bounds__(MmaTile::kThreads, 1)
-    mma_gemm_kernel(GemmProblem<T> problem, Epilogue epilogue) {
+KERASLLM_DEVICE void mma_gemm(GemmProblem<T>& problem, const Epilogue& epilogue) {
   using A = MmaOperand<T, kAAlong, MmaTile::kTileRows>;
   using B = MmaOperand<T, kBAlong, MmaTile::kTileColumns>;
   KERASLLM_DYNAMIC_SHARED(shared);
@@ -173,7 +172,14 @@ __global__ void __launch_bounds__(MmaTile::kThreads, 1)
   epilogue(tile, place, shared);
 }
 
-// Whether products of T run on tensor cores here: all GPUs from sm_80 on have the memory.
+template <class T, bool kAAlong, bool kBAlong, class Epilogue>
+__global__ void __launch_bounds__(MmaTile::kThreads, 1)
+    mma_gemm_kernel(GemmProblem<T> problem, Epilogue epilogue) {
+  if constexpr (kTensorCoresServe) mma_gemm<T, kAAlong, kBAlong>(problem, epilogue);
+}
+
+// Whether products of T run on tensor cores here: all GPUs from sm_80 on have the memory, those
+// before have not.
 template <class T>
 bool gemm_on_tensor_cores() {
   return sizeof(T) == 2 && shared_memory_limit() >= kMmaSharedBytes;
@@ -185,7 +191,8 @@ int64_t gemm_tile_columns() {
   return gemm_on_tensor_cores<T>() ? MmaTile::kTileColumns : FmaTile::kTileColumns;
 }
 
-// kAlong: the depth lies along the operand's rows. At most 2^31 - 1 tiles and 65535 splits.
+// kAlong: the depth lies along the operand's rows. At most 2^31 - 512 rows and
+// columns, 2^31 - 1 tiles and 65535 splits.
 template <bool kAAlong, bool kBAlong, class T, class Epilogue>
 int gemm(const GemmProblem<T>& problem, const Epilogue& epilogue, void* stream) {
   if (problem.rows == 0 || problem.columns == 0) return 0;
