@@ -247,19 +247,21 @@ def test_empty(kernels, shape):
         case.labels.fill_(IGNORE)
     saved = case.forward_results(True)
     run(kernels, saved, lambda: case.forward(kernels, saved), 2)
-    if shape[2] == 0 and shape[0] > 0:  # the bias alone
-        wide = F.cross_entropy(
-            case.bias.double().expand(shape[0], -1), case.labels.long(), reduction="none"
-        )
+    bias_alone = shape[2] == 0 and shape[0] > 0
+    if bias_alone:
+        bias = case.bias.double().requires_grad_()
+        wide = F.cross_entropy(bias.expand(shape[0], -1), case.labels.long(), reduction="none")
         assert torch.allclose(saved["losses"].double(), wide, atol=1e-6)
+        gradients = [
+            torch.autograd.grad(wide, bias, v, retain_graph=True)[0]
+            for v in (torch.ones_like(wide), case.weights.double())
+        ]
+        assert torch.allclose(saved["d_bias"].double(), gradients[0], atol=1e-6)
     results = case.backward_results()
-    for gradients in (gradients_of(saved.tensors), None):
-        run(
-            kernels,
-            results,
-            lambda g=gradients: case.backward(kernels, results, case.weights, g),
-            2,
-        )
+    for kept in (gradients_of(saved.tensors), None):
+        run(kernels, results, lambda k=kept: case.backward(kernels, results, case.weights, k), 2)
+        if bias_alone:
+            assert torch.allclose(results["d_bias"].double(), gradients[1], atol=1e-6)
         if 0 in shape[:2]:
             assert not any(tensor.any() for tensor in results.tensors.values())
 

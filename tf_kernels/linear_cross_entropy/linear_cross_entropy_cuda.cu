@@ -475,7 +475,9 @@ struct Forward {
   Plan<T> plan;
   explicit Forward(const LinearCrossEntropyForward<T>& args)
       : args(args), plan(args.inputs, keeps(), false) {}
-  bool keeps() const { return args.d_hidden_states != nullptr || args.d_kernel != nullptr; }
+  bool keeps() const {
+    return args.d_hidden_states != nullptr || args.d_kernel != nullptr || args.d_bias != nullptr;
+  }
   bool empty() const { return args.inputs.rows == 0 || args.inputs.vocabulary == 0; }
   Work<T> work(void* scratch, void* stream) const {
     return {args.inputs, plan,  args.d_hidden_states != nullptr, keeps() && args.d_bias != nullptr,
