@@ -40,7 +40,7 @@ def run(quick):
     if not launchers.LIBRARY.is_file():
         raise SystemExit(f"benchmarks cuda: {launchers.LIBRARY} is not there; make cuda-library.")
     torch.manual_seed(0)
-    kernels = launchers.Launchers(launchers.LIBRARY, "cuda")
+    kernels = launchers.Launchers(launchers.LIBRARY, "cuda", poisons=False)
     timer = timing.Timer("cuda", repeats=5 if quick else 30)
     copy_gbytes = timer.copy_bandwidth()
     print(f"copy: {copy_gbytes:.0f} GB/s, read and written")
@@ -60,4 +60,6 @@ def run(quick):
                 )
     for batch in (1, 4, 16, 64):
         families.decode_attention(bench, batch, 8192, 32, 8, 128, torch.bfloat16)
+    families.linear_cross_entropy(bench, 8192, 768, 21128)
+    families.linear_cross_entropy(bench, 8192, 4096, 131072)
     return bench.rows

@@ -291,13 +291,15 @@ class Launchers:
     Args:
         library: Its path.
         device: Where its kernels run: `"cuda"`, or `"cpu"` for the emulated ones.
+        poisons: Whether scratch memory is filled with NaN, as kernels must not count on what they
+            find there.
 
     Every method launches on PyTorch's current stream and does not wait. Tensors are contiguous;
     results are arguments too, so that tests can guard them.
     """
 
-    def __init__(self, library, device):
-        self.device = device
+    def __init__(self, library, device, poisons=True):
+        self.device, self._poisons = device, poisons
         self._handle = ctypes.CDLL(str(library))
         check_structures(self._handle)
         self._handle.kerasllm_cuda_error_string.restype = ctypes.c_char_p
@@ -335,7 +337,8 @@ class Launchers:
             raise RuntimeError(f"kerasllm_cuda_{name}: {text}")
 
     def _scratch_of(self, size):
-        """Memory filled with NaN, as kernels must not count on what they find."""
+        if not self._poisons:
+            return torch.empty(max(size, 16), dtype=torch.uint8, device=self.device)
         memory = self._scratch.get(size)
         if memory is None:
             memory = torch.full((max(size, 16),), 0xFF, dtype=torch.uint8, device=self.device)

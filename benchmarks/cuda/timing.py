@@ -84,7 +84,7 @@ def rows(work, shape, dtype, times, size_bytes, copy_gbytes, flops=0, peak_tflop
     `flops`: floating-point operations that must be done, 0 where memory is the limit.
     """
     medians = {name: statistics.median(values) for name, values in times.items()}
-    best = min(median for name, median in medians.items() if name != "ours")
+    best = min(median for name, median in medians.items() if not name.startswith("ours"))
     result = []
     for name, values in times.items():
         p20, p80 = (values[round(share * (len(values) - 1))] for share in (0.2, 0.8))

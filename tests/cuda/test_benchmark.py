@@ -20,11 +20,13 @@ def test_every_family_is_checked_and_timed(kernels):
     families.adamw(bench, 3, 100)
     families.attention(bench, 1, 16, 2, 16, True, torch.bfloat16)
     families.decode_attention(bench, 2, 32, 4, 2, 16, torch.bfloat16)
+    families.linear_cross_entropy(bench, 12, 16, 300)
     text = timing.table(bench.rows)
     assert "of peak" in text
     for work in (
         "attention backward",
         "decode attention",
+        "vocabulary loss, step",
         "residual + norm forward",
         "bias + GELU (tanh) backward",
         "embedding",

@@ -8,6 +8,7 @@ SHAPES = [(1, 1, 1), (3, 257, 59), (97, 1025, 64), (300, 520, 24)]
 GPU_SHAPES = [(1031, 21128, 768), (5000, 32001, 512), (1, 50257, 768)]
 IGNORE = -100
 DTYPES = [torch.float32, torch.bfloat16, torch.float16]
+LARGER = ("ignored", "both")  # forms that the larger shapes are tried with where it is slow
 FORMS = {
     "plain": {},
     "bias": {"bias": True},
@@ -126,7 +127,8 @@ def check_gradients(case, results, reference, plain):
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("form", FORMS)
 def test_forward_and_backward(kernels, dtype, form):
-    for shape in shapes(kernels, SHAPES, GPU_SHAPES):
+    small = SHAPES[:2] + ([SHAPES[2 + list(FORMS).index(form) % 2]] if form in LARGER else [])
+    for shape in shapes(kernels, small, GPU_SHAPES):
         check(kernels, Case(kernels.device, dtype, *shape, form))
 
 
@@ -135,7 +137,9 @@ def check(kernels, case):
     dtype = case.hidden.dtype
     wide = case.expected(ones, torch.float64)
     plain = case.expected(ones, dtype)
-    repeats = 2 if kernels.device == "cpu" else None
+    repeats = None
+    if kernels.device == "cpu":
+        repeats = 2 if len(case.labels) < 100 else 1
     saved = case.forward_results(True)
     run(kernels, saved, lambda: case.forward(kernels, saved), repeats)
     check_error(f"losses {case.name}", saved["losses"], wide[0], plain[0])
@@ -155,27 +159,171 @@ def check(kernels, case):
     unsaved.check_guards()
 
     # One factor for all rows that count, whatever the others have: what was saved is scaled.
-    d_losses = torch.where(counts, 0.25, torch.nan)
     kept = gradients_of(saved.copies())
-    for gradients in (kept, None):
-        results = case.backward_results()
-        run(
-            kernels,
-            results,
-            lambda r=results, g=gradients: case.backward(kernels, r, d_losses, g),
-            repeats,
-        )
-        check_gradients(case, results, [g * 0.25 for g in wide[3]], [g * 0.25 for g in plain[3]])
+    one_factor = torch.where(counts, 0.25, torch.nan)
+    results = case.backward_results()
+    run(kernels, results, lambda: case.backward(kernels, results, one_factor, kept), repeats)
+    check_gradients(case, results, [g / 4 for g in wide[3]], [g / 4 for g in plain[3]])
+    for name in case.names[1:]:
+        expected = (saved[name] * 0.25).to(results[name].dtype)
+        assert torch.equal(results[name], expected), f"{name}: not what was saved"
+
     # A factor each: the kernel's gradient is made again.
     wide = case.expected(case.weights, torch.float64)
     plain = case.expected(case.weights, dtype)
-    d_losses = torch.where(counts, case.weights, torch.nan)
+    factors = torch.where(counts, case.weights, torch.nan)
     for gradients in (kept, None):
-        results = case.backward_results()
         run(
             kernels,
             results,
-            lambda r=results, g=gradients: case.backward(kernels, r, d_losses, g),
+            lambda gradients=gradients: case.backward(kernels, results, factors, gradients),
             repeats,
         )
         check_gradients(case, results, wide[3], plain[3])
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+def test_half_precision_without_tensor_cores(kernels, dtype):
+    """As on a GPU whose blocks have too little shared memory for them."""
+    if kernels.device != "cpu":
+        pytest.skip("a GPU has the memory that it has")
+    kernels.set_shared_limit(64 << 10)
+    try:
+        check(kernels, Case(kernels.device, dtype, 20, 257, 40, "both"))
+    finally:
+        kernels.set_shared_limit(1 << 30)
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_saved_gradients_are_scaled_where_they_lie(kernels, dtype):
+    case = Case(kernels.device, dtype, 9, 70, 16, "bias")
+    saved = case.forward_results(True)
+    case.forward(kernels, saved)
+    gradients = gradients_of(saved.tensors)
+    for d_losses in (torch.full_like(case.weights, 0.5), case.weights):
+        apart = case.backward_results()
+        case.backward(kernels, apart, d_losses, gradients)
+        within = case.backward_results()
+        tensors = within.tensors
+        if dtype == torch.float32:
+            within.tensors = {n: saved[n].clone() for n in case.names}
+            tensors = within.tensors
+        else:
+            tensors["d_bias"] = saved["d_bias"].clone()
+        aliased = tuple(
+            tensors[n] if tensors[n].dtype == torch.float32 else saved[n] for n in case.names
+        )
+        case.backward(kernels, within, d_losses, aliased)
+        for name in case.names:
+            assert torch.equal(tensors[name], apart[name]), name
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_no_row_counts(kernels, dtype):
+    case = Case(kernels.device, dtype, 5, 300, 12, "bias")
+    case.labels.fill_(IGNORE)
+    saved = case.forward_results(True)
+    run(kernels, saved, lambda: case.forward(kernels, saved), 2)
+    results = case.backward_results()
+    for gradients in (gradients_of(saved.tensors), None):
+        run(
+            kernels,
+            results,
+            lambda g=gradients: case.backward(kernels, results, case.weights, g),
+            2,
+        )
+        for tensor in (*saved.tensors.values(), *results.tensors.values()):
+            assert not tensor.any()
+
+
+@pytest.mark.parametrize("shape", [(0, 7, 4), (3, 0, 4), (3, 7, 0), (0, 0, 0)], ids=str)
+def test_empty(kernels, shape):
+    case = Case(kernels.device, torch.float32, *[max(1, size) for size in shape], "bias")
+    case.hidden = case.hidden[: shape[0], : shape[2]].contiguous()
+    case.kernel = case.kernel[: shape[1], : shape[2]].contiguous()
+    case.bias, case.labels = case.bias[: shape[1]], case.labels[: shape[0]]
+    case.weights = case.weights[: shape[0]]
+    if shape[1] == 0:
+        case.labels.fill_(IGNORE)
+    saved = case.forward_results(True)
+    run(kernels, saved, lambda: case.forward(kernels, saved), 2)
+    bias_alone = shape[2] == 0 and shape[0] > 0
+    if bias_alone:
+        bias = case.bias.double().requires_grad_()
+        wide = F.cross_entropy(bias.expand(shape[0], -1), case.labels.long(), reduction="none")
+        assert torch.allclose(saved["losses"].double(), wide, atol=1e-6)
+        gradients = [
+            torch.autograd.grad(wide, bias, v, retain_graph=True)[0]
+            for v in (torch.ones_like(wide), case.weights.double())
+        ]
+        assert torch.allclose(saved["d_bias"].double(), gradients[0], atol=1e-6)
+    results = case.backward_results()
+    for kept in (gradients_of(saved.tensors), None):
+        run(kernels, results, lambda k=kept: case.backward(kernels, results, case.weights, k), 2)
+        if bias_alone:
+            assert torch.allclose(results["d_bias"].double(), gradients[1], atol=1e-6)
+        if 0 in shape[:2]:
+            assert not any(tensor.any() for tensor in results.tensors.values())
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_a_label_out_of_range_gives_nan_in_its_row(kernels, dtype):
+    case = Case(kernels.device, dtype, 6, 300, 16, "plain")
+    case.labels[1], case.labels[4] = 300, -7
+    saved = case.forward_results(True)
+    case.forward(kernels, saved)
+    wrong = [False, True, False, False, True, False]
+    assert saved["losses"].isnan().tolist() == wrong
+    assert saved["d_hidden_states"].isnan().all(1).tolist() == wrong
+    assert not saved["d_hidden_states"][[0, 2, 3, 5]].isnan().any()
+    assert not saved["log_sum_exp"].isnan().any() and not saved["correct"][[1, 4]].any()
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_a_row_with_a_nan_is_nan_and_no_other(kernels, dtype):
+    case = Case(kernels.device, dtype, 6, 300, 16, "bias")
+    case.hidden[2, 5] = torch.nan
+    saved = case.forward_results(True)
+    case.forward(kernels, saved)
+    wrong = [False, False, True, False, False, False]
+    assert saved["losses"].isnan().tolist() == wrong
+    assert saved["d_hidden_states"].isnan().any(1).tolist() == wrong
+    assert not saved["correct"][2]
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_of_equal_logits_the_first_is_right(kernels, dtype):
+    """Equal ones in one thread's columns, in other tiles and in none."""
+    vocabulary, dim = 600, 16
+    hidden = torch.ones(5, dim, dtype=dtype, device=kernels.device)
+    kernel = torch.zeros(vocabulary, dim, dtype=dtype, device=kernels.device)
+    kernel[[40, 41, 300, 599]] = 1
+    labels = torch.tensor([40, 41, 300, 599, 0], dtype=torch.int32, device=kernels.device)
+    case = Case(kernels.device, dtype, 5, vocabulary, dim, "plain")
+    case.hidden, case.kernel, case.labels = hidden, kernel, labels
+    results = case.forward_results(False)
+    case.forward(kernels, results)
+    assert results["correct"].tolist() == [True, False, False, False, False]
+
+
+def test_large_logits_keep_their_digits(kernels):
+    case = Case(kernels.device, torch.float32, 4, 260, 8, "plain")
+    case.hidden *= 1000
+    results = case.forward_results(True)
+    case.forward(kernels, results)
+    wide = case.expected(torch.ones_like(case.weights), torch.float64)
+    assert torch.allclose(results["losses"].double(), wide[0], rtol=1e-5, atol=1e-3)
+    assert not any(results[name].isnan().any() for name in case.names)
+
+
+def test_small_factors_of_float16(kernels):
+    """Each gradient is far below float16's smallest number, and their sums are not."""
+    case = Case(kernels.device, torch.float16, 64, 200, 8, "plain")
+    factors = 1e-6 * (1 + torch.rand_like(case.weights))
+    case.hidden *= 100
+    results = case.backward_results()
+    case.backward(kernels, results, factors)
+    wide = case.expected(factors, torch.float64)[3]
+    smallest = 2.0**-24
+    distance = (results["d_kernel"].double() - wide[1]).abs()
+    assert bool((distance <= smallest + 0.01 * wide[1].abs()).all())

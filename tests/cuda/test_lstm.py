@@ -5,7 +5,7 @@ import torch
 from checking import Results, check_error, run, shapes
 
 # (batch, time, input_dim, units)
-SHAPES = [(1, 1, 1, 1), (3, 7, 5, 16), (17, 5, 20, 33)]
+SHAPES = [(1, 1, 1, 1), (3, 7, 5, 16), (17, 5, 20, 33), (29, 5, 24, 18)]
 GPU_SHAPES = [(64, 128, 128, 128), (5, 97, 59, 59), (64, 16, 512, 1024)]
 FLAGS = list(itertools.product([False, True], repeat=3))
 LEAVES = ("inputs", "initial_hidden", "initial_cell", "kernel", "recurrent_kernel", "bias")

@@ -45,9 +45,9 @@ struct GemmProblem {
 };
 
 struct GemmPlace {
-  int64_t row, column;    // of the tile's first result
-  int64_t rows, columns;  // of the whole
-  int64_t split;
+  int32_t row, column;    // of the tile's first result
+  int32_t rows, columns;  // of the whole
+  int32_t split;
 };
 
 // Where a block works; `problem` is cut to what is there.
@@ -68,8 +68,10 @@ KERASLLM_DEVICE GemmBlock gemm_block(GemmProblem<T>& problem, int tile_rows, int
   const int64_t band_rows = cuda_min(kBand, row_tiles - band);
   const int64_t within = block - band * column_tiles;
   GemmBlock result;
-  result.place = {(band + within % band_rows) * tile_rows, within / band_rows * tile_columns,
-                  problem.rows, problem.columns, blockIdx.y};
+  result.place = {static_cast<int32_t>((band + within % band_rows) * tile_rows),
+                  static_cast<int32_t>(within / band_rows * tile_columns),
+                  static_cast<int32_t>(problem.rows), static_cast<int32_t>(problem.columns),
+                  static_cast<int32_t>(blockIdx.y)};
   result.idle = false;
   if (problem.count != nullptr) {
     const int64_t count = *problem.count, left = count - problem.first;
@@ -77,7 +79,7 @@ KERASLLM_DEVICE GemmBlock gemm_block(GemmProblem<T>& problem, int tile_rows, int
       problem.depth = cuda_max(0, cuda_min(problem.depth, left));
       result.idle = count < 0 || (problem.depth == 0 && problem.first > 0);
     } else {
-      result.place.rows = cuda_max(0, cuda_min(problem.rows, left));
+      result.place.rows = static_cast<int32_t>(cuda_max(0, cuda_min(problem.rows, left)));
       result.idle = result.place.row >= result.place.rows;
     }
   }
@@ -150,9 +152,17 @@ struct FmaShare {
   }
 };
 
+// Which form compiled code is for: the one that `gemm` does not launch on a target is left empty.
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 800
+constexpr bool kTensorCoresServe = false, kFmaServesHalf = true;
+#elif defined(__CUDA_ARCH__)
+constexpr bool kTensorCoresServe = true, kFmaServesHalf = false;
+#else
+constexpr bool kTensorCoresServe = true, kFmaServesHalf = true;
+#endif
+
 template <class T, bool kAAlong, bool kBAlong, class Epilogue>
-__global__ void __launch_bounds__(FmaTile::kThreads, 1)
-    fma_gemm_kernel(GemmProblem<T> problem, Epilogue epilogue) {
+KERASLLM_DEVICE void fma_gemm(GemmProblem<T>& problem, const Epilogue& epilogue) {
   alignas(16) __shared__ float a_tile[kFmaDepth][kFmaSide + 4], b_tile[kFmaDepth][kFmaSide + 4];
   const GemmBlock block = gemm_block(problem, kFmaSide, kFmaSide, kFmaDepth);
   if (block.idle) return;
@@ -199,6 +209,11 @@ __global__ void __launch_bounds__(FmaTile::kThreads, 1)
     __syncthreads();
   }
   epilogue(tile, place, a_tile[0]);
+}
+template <class T, bool kAAlong, bool kBAlong, class Epilogue>
+__global__ void __launch_bounds__(FmaTile::kThreads, 1)
+    fma_gemm_kernel(GemmProblem<T> problem, Epilogue epilogue) {
+  if constexpr (sizeof(T) == 4 || kFmaServesHalf) fma_gemm<T, kAAlong, kBAlong>(problem, epilogue);
 }
 
 template <class Tile, class T>

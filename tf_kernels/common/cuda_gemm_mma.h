@@ -99,8 +99,7 @@ constexpr int kMmaStageSize =
 constexpr int kMmaSharedBytes = kMmaStages * kMmaStageSize * 2;
 
 template <class T, bool kAAlong, bool kBAlong, class Epilogue>
-__global__ void __launch_bounds__(MmaTile::kThreads, 1)
-    mma_gemm_kernel(GemmProblem<T> problem, Epilogue epilogue) {
+KERASLLM_DEVICE void mma_gemm(GemmProblem<T>& problem, const Epilogue& epilogue) {
   using A = MmaOperand<T, kAAlong, MmaTile::kTileRows>;
   using B = MmaOperand<T, kBAlong, MmaTile::kTileColumns>;
   KERASLLM_DYNAMIC_SHARED(shared);
@@ -128,6 +127,7 @@ __global__ void __launch_bounds__(MmaTile::kThreads, 1)
   MmaTile tile = {};
   if (steps > 0) {
     const int row = MmaTile::warp_row(), column = MmaTile::warp_column();
+    const bool works = place.row + row < place.rows && place.column + column < place.columns;
     // The fragments of one half of a step are read while those of the other are multiplied.
     uint32_t left[2][4][4], right[2][4][4];
     const auto read = [&](int stage, int half) {
@@ -152,16 +152,17 @@ __global__ void __launch_bounds__(MmaTile::kThreads, 1)
     };
     wait_for_copies<kMmaStages - 2>();
     __syncthreads();
-    read(0, 0);
+    if (works) read(0, 0);
     int stage = 0;
     for (int step = 0; step < steps; ++step) {
-      read(stage, 1);
+      if (works) read(stage, 1);
       // Where the step before this one read, and all threads are done with it.
       copy((stage + kMmaStages - 1) % kMmaStages, step + kMmaStages - 1);
-      multiply(0);
+      if (works) multiply(0);
       stage = (stage + 1) % kMmaStages;
       wait_for_copies<kMmaStages - 2>();
       __syncthreads();  // the next step's tiles are there, and all have read those of this one
+      if (!works) continue;
       if (step + 1 < steps) read(stage, 0);
       multiply(1);
     }
@@ -171,7 +172,14 @@ __global__ void __launch_bounds__(MmaTile::kThreads, 1)
   epilogue(tile, place, shared);
 }
 
-// Whether products of T run on tensor cores here: all GPUs from sm_80 on have the memory.
+template <class T, bool kAAlong, bool kBAlong, class Epilogue>
+__global__ void __launch_bounds__(MmaTile::kThreads, 1)
+    mma_gemm_kernel(GemmProblem<T> problem, Epilogue epilogue) {
+  if constexpr (kTensorCoresServe) mma_gemm<T, kAAlong, kBAlong>(problem, epilogue);
+}
+
+// Whether products of T run on tensor cores here: all GPUs from sm_80 on have the memory, those
+// before have not.
 template <class T>
 bool gemm_on_tensor_cores() {
   return sizeof(T) == 2 && shared_memory_limit() >= kMmaSharedBytes;
@@ -183,7 +191,8 @@ int64_t gemm_tile_columns() {
   return gemm_on_tensor_cores<T>() ? MmaTile::kTileColumns : FmaTile::kTileColumns;
 }
 
-// kAlong: the depth lies along the operand's rows. At most 2^31 - 1 tiles and 65535 splits.
+// kAlong: the depth lies along the operand's rows. At most 2^31 - 512 rows and
+// columns, 2^31 - 1 tiles and 65535 splits.
 template <bool kAAlong, bool kBAlong, class T, class Epilogue>
 int gemm(const GemmProblem<T>& problem, const Epilogue& epilogue, void* stream) {
   if (problem.rows == 0 || problem.columns == 0) return 0;

@@ -128,41 +128,53 @@ __global__ void __launch_bounds__(kThreads)
   }
 }
 
-// Takes a product's sums as they are, times `*factor`.
+// Takes a product's sums times `*factor`, in float32 or, where `sums` is null, in T.
 template <class T>
 struct StoreSums {
-  T* to;
+  float* sums;
+  T* results;
   int64_t stride;
   int64_t split_size;  // elements between the sums of two splits
-  bool adds;           // to what is there
+  bool adds;           // to the sums that are there
   bool in_pairs;       // two elements are aligned where the first is of an even column
   const float* factor;
 
   template <class Tile>
   KERASLLM_DEVICE void operator()(Tile& tile, const GemmPlace& place, float*) const {
     const float times = factor == nullptr ? 1.0f : *factor;
-    T* const target = to + place.split * split_size;
+    const int64_t split = place.split * split_size;
 #pragma unroll
     for (int i = 0; i < Tile::kRows; ++i) {
-      const int64_t row = place.row + tile.row(i);
+      const int row = place.row + tile.row(i);
       if (row >= place.rows) continue;
 #pragma unroll
       for (int j = 0; j < Tile::kColumns; j += 2) {
-        const int64_t column = place.column + tile.column(j);
+        const int column = place.column + tile.column(j);
         if (column >= place.columns) continue;
-        T* const at = target + row * stride + column;
+        const bool second = column + 1 < place.columns;
+        const int64_t at = split + row * stride + column;
         float v[2] = {tile.value(i, j) * times, tile.value(i, j + 1) * times};
-        if (in_pairs) {
-          float before[2] = {};
-          if (adds) load(at, before);
-          v[0] += before[0];
-          v[1] += before[1];
-          store(at, v);
-          continue;
+        if (sums != nullptr && adds) {
+          v[0] += sums[at];
+          if (second) v[1] += sums[at + 1];
         }
-        store_one(at, adds ? load_one(at) + v[0] : v[0]);
-        if (column + 1 < place.columns) store_one(at + 1, adds ? load_one(at + 1) + v[1] : v[1]);
+        if (sums != nullptr) {
+          put(sums + at, v, second);
+        } else {
+          put(results + at, v, second);
+        }
       }
+    }
+  }
+
+ private:
+  template <class Out>
+  KERASLLM_DEVICE void put(Out* to, const float (&v)[2], bool second) const {
+    if (in_pairs) {
+      store(to, v);
+    } else {
+      store_one(to, v[0]);
+      if (second) store_one(to + 1, v[1]);
     }
   }
 };
@@ -248,23 +260,24 @@ struct Plan {
     dim_stride = round_up(in.dim, kVectorWidth<T>);
     packs_kernel = dim_stride != in.dim;
     tile_columns = gemm_tile_columns<T>();
-    const int64_t class_stride = round_up(in.vocabulary, kVectorWidth<T>);
+    const int64_t rows = cuda_max(1, in.rows);
+    const int64_t class_stride = round_up(cuda_max(1, in.vocabulary), kVectorWidth<T>);
     int64_t most = kMostRows;
     if (keeps && !by_classes) {
       most = cuda_min(most, kChunkBytes / (kSize * class_stride) / kStripRows * kStripRows);
       most = cuda_max(most, kStripRows);
     }
-    chunk_rows = round_up(cuda_ceil_div(in.rows, cuda_ceil_div(in.rows, most)), kStripRows);
+    chunk_rows = round_up(cuda_ceil_div(rows, cuda_ceil_div(rows, most)), kStripRows);
     block_rows = by_classes ? in.rows : chunk_rows;
     block_classes = keeps ? in.vocabulary : 0;
     if (keeps && by_classes) {
-      const int64_t fit = kBlockBytes / (kSize * in.rows) / tile_columns;
+      const int64_t fit = kBlockBytes / (kSize * rows) / tile_columns;
       block_classes = cuda_min(in.vocabulary, cuda_max(1, fit) * tile_columns);
     }
     block_stride = round_up(block_classes, kVectorWidth<T>);
     // Enough blocks for all multiprocessors, yet a depth that is worth the partial sums.
-    const int64_t tiles =
-        cuda_ceil_div(block_rows, kStripRows) * cuda_max(1, cuda_ceil_div(in.dim, tile_columns));
+    const int64_t tiles = cuda_max(1, cuda_ceil_div(block_rows, kStripRows)) *
+                          cuda_max(1, cuda_ceil_div(in.dim, tile_columns));
     splits = cuda_min(kMostSplits, cuda_ceil_div(264, tiles));
     splits = cuda_max(1, cuda_min(splits, block_classes / 512));
   }
@@ -396,8 +409,8 @@ class Work {
                               plan_.splits};
     problem.count = &found_->remake;
     problem.first = row;
-    const StoreSums<float> store = {partials_,       in_.dim,          rows * in_.dim,
-                                    first_class > 0, in_.dim % 2 == 0, nullptr};
+    const StoreSums<T> store = {partials_,       nullptr,          in_.dim, rows * in_.dim,
+                                first_class > 0, in_.dim % 2 == 0, nullptr};
     return gemm<true, false>(problem, store, stream_);
   }
   template <class Out>
@@ -408,10 +421,10 @@ class Work {
                   rows * in_.dim, in_.dim, to);
   }
 
-  // The block's share in the kernel's gradient; the first row begins it.
-  template <class Out>
-  int kernel_gradient(int64_t row, int64_t rows, int64_t first_class, int64_t classes,
-                      Out* d_kernel) const {
+  // The block's share in the kernel's gradient, which goes to `sums`, begun by the first row, or,
+  // if that is null, to `results`.
+  int kernel_gradient(int64_t row, int64_t rows, int64_t first_class, int64_t classes, float* sums,
+                      T* results) const {
     GemmProblem<T> problem = {{block_, plan_.block_stride, rows, plan_.block_stride},
                               hidden(row, rows),
                               classes,
@@ -420,10 +433,14 @@ class Work {
     problem.count = &found_->remake;
     problem.first = row;
     problem.counts_depth = true;
-    const bool in_pairs =
-        in_.dim % 2 == 0 && reinterpret_cast<uintptr_t>(d_kernel) % (2 * sizeof(Out)) == 0;
-    const StoreSums<Out> store = {
-        d_kernel + first_class * in_.dim, in_.dim, 0, row > 0, in_pairs, &found_->unscale};
+    const int64_t begin = first_class * in_.dim;
+    const StoreSums<T> store = {sums == nullptr ? nullptr : sums + begin,
+                                results == nullptr ? nullptr : results + begin,
+                                in_.dim,
+                                0,
+                                row > 0,
+                                in_.dim % 2 == 0 && aligned_to_16(sums, results),
+                                &found_->unscale};
     return gemm<false, false>(problem, store, stream_);
   }
 
@@ -458,7 +475,9 @@ struct Forward {
   Plan<T> plan;
   explicit Forward(const LinearCrossEntropyForward<T>& args)
       : args(args), plan(args.inputs, keeps(), false) {}
-  bool keeps() const { return args.d_hidden_states != nullptr || args.d_kernel != nullptr; }
+  bool keeps() const {
+    return args.d_hidden_states != nullptr || args.d_kernel != nullptr || args.d_bias != nullptr;
+  }
   bool empty() const { return args.inputs.rows == 0 || args.inputs.vocabulary == 0; }
   Work<T> work(void* scratch, void* stream) const {
     return {args.inputs, plan,  args.d_hidden_states != nullptr, keeps() && args.d_bias != nullptr,
@@ -498,7 +517,7 @@ int Forward<T>::run(void* scratch, void* stream) const {
       KERASLLM_RETURN_IF_ERROR(work.hidden_gradient(row, rows, args.d_hidden_states));
     }
     if (args.d_kernel != nullptr) {
-      KERASLLM_RETURN_IF_ERROR(work.kernel_gradient(row, rows, 0, classes, args.d_kernel));
+      KERASLLM_RETURN_IF_ERROR(work.kernel_gradient(row, rows, 0, classes, args.d_kernel, nullptr));
     }
   }
   return 0;
@@ -544,7 +563,7 @@ int Backward<T>::run(void* scratch, void* stream) const {
     if (!args.saved) {
       KERASLLM_RETURN_IF_ERROR(work.add_hidden_gradient(0, in.rows, id, classes));
     }
-    KERASLLM_RETURN_IF_ERROR(work.kernel_gradient(0, in.rows, id, classes, args.d_kernel));
+    KERASLLM_RETURN_IF_ERROR(work.kernel_gradient(0, in.rows, id, classes, nullptr, args.d_kernel));
   }
   if (!args.saved) return work.hidden_gradient(0, in.rows, args.d_hidden_states);
   if (in.dim > 0) {

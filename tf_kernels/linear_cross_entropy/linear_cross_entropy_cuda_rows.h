@@ -65,7 +65,7 @@ struct TakeLogits {
     const bool writes = threadIdx.x % Tile::kRowLanes == 0;
 #pragma unroll
     for (int j = 0; j < Tile::kColumns; ++j) {
-      const int64_t column = place.column + tile.column(j);
+      const int column = place.column + tile.column(j);
       const bool inside = column < place.columns;
       const float added = inside && bias != nullptr ? bias[first_class + column] : 0.0f;
 #pragma unroll
@@ -76,7 +76,7 @@ struct TakeLogits {
     const int32_t first = static_cast<int32_t>(first_class + place.column);
 #pragma unroll
     for (int i = 0; i < Tile::kRows; ++i) {
-      const int64_t row = place.row + tile.row(i);
+      const int row = place.row + tile.row(i);
       const int32_t label = row < place.rows ? rows.labels[row] : -1;
       float largest = kLeast;
       int32_t best = -1;
@@ -126,11 +126,11 @@ struct TakeLogits {
         sums[at + tile.warp_across()] = sum;
         totals[at + tile.warp_across()] = total;
       }
-      const int64_t row = place.row + tile.row(i);
+      const int row = place.row + tile.row(i);
       if (block == nullptr || row >= place.rows) continue;
 #pragma unroll
       for (int j = 0; j < Tile::kColumns; j += 2) {
-        const int64_t column = place.column + tile.column(j);
+        const int column = place.column + tile.column(j);
         const float pair[2] = {tile.value(i, j), tile.value(i, j + 1)};
         if (column < stride) store(block + row * stride + column, pair);
       }

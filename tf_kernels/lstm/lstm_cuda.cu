@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "common/cuda.h"
+#include "common/cuda_gemm_mma.h"
 #include "common/cuda_product.h"
 #include "lstm/lstm_cuda.h"
 
@@ -282,6 +283,54 @@ struct StoreStepInputs {
   }
 };
 
+// Takes the products of the inputs as they lie, (batch, time): with the bias to the steps' rows.
+template <class T>
+struct TakeStepsBiased {
+  LstmShape shape;
+  float* to;
+  const T* bias;
+  template <class Tile>
+  KERASLLM_DEVICE void operator()(Tile& tile, const GemmPlace& place, float*) const {
+#pragma unroll
+    for (int i = 0; i < Tile::kRows; ++i) {
+      const int row = place.row + tile.row(i);
+      if (row >= place.rows) continue;
+      const int64_t t = row % shape.time, step = shape.go_backwards ? shape.time - 1 - t : t;
+      float* const target = to + (step * shape.batch + row / shape.time) * place.columns;
+#pragma unroll
+      for (int j = 0; j < Tile::kColumns; j += 2) {
+        const int column = place.column + tile.column(j);
+        if (column >= place.columns) continue;
+        float v[2];
+        load(bias + column, v);
+        v[0] += tile.value(i, j);
+        v[1] += tile.value(i, j + 1);
+        store(target + column, v);
+      }
+    }
+  }
+};
+
+// The inputs' part of all gates, (time, batch, 4 * units).
+template <class T>
+int inputs_product(const LstmForward<T>& args, float* inputs_part, void* stream) {
+  const LstmShape& s = args.shape;
+  const int64_t rows = s.time * s.batch, width = 4 * s.units;
+  const bool fits = s.input_dim % kVectorWidth<T> == 0 && width % kVectorWidth<T> == 0 &&
+                    aligned_to_16(args.inputs, args.kernel, args.bias, inputs_part);
+  if (!fits) {
+    return product<true, false>(rows, width, s.input_dim, StepInputs<T>{{s}, args.inputs, false},
+                                Matrix<T>{args.kernel, width, false},
+                                StoreBiased<T>{inputs_part, args.bias, width}, stream);
+  }
+  const GemmProblem<T> problem = {{args.inputs, s.input_dim, rows, s.input_dim},
+                                  {args.kernel, width, s.input_dim, width},
+                                  rows,
+                                  width,
+                                  s.input_dim};
+  return gemm<true, false>(problem, TakeStepsBiased<T>{s, inputs_part, args.bias}, stream);
+}
+
 dim3 grid_of(const LstmShape& shape) {
   return dim3(static_cast<unsigned>(cuda_ceil_div(shape.units, kBlock)),
               static_cast<unsigned>(cuda_ceil_div(shape.batch, kBlock)));
@@ -297,10 +346,7 @@ int forward(const LstmForward<T>& args, void* scratch, void* stream) {
   float* next_hidden = hidden + states;
   float* const cells = next_hidden + states;
   const dim3 block(kBlock * kBlock);
-  KERASLLM_RETURN_IF_ERROR(
-      (product<true, false>(rows, width, s.input_dim, StepInputs<T>{{s}, args.inputs, false},
-                            Matrix<T>{args.kernel, width, false},
-                            StoreBiased<T>{inputs_part, args.bias, width}, stream)));
+  KERASLLM_RETURN_IF_ERROR(inputs_product(args, inputs_part, stream));
   KERASLLM_RETURN_IF_ERROR(
       launch(&begin_kernel<T>, grid_of(s), block, 0, stream, args, hidden, cells));
   for (int64_t step = 0; step < s.time; ++step) {
