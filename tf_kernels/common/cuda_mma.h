@@ -150,7 +150,7 @@ KERASLLM_DEVICE void multiply_add_by_shuffles(float (&c)[4], const uint32_t (&a)
   }
 }
 
-#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 800
+#if defined(__CUDACC__) && (!defined(__CUDA_ARCH__) || __CUDA_ARCH__ < 800)
 struct Sums4 {
   float v[4];
 };
