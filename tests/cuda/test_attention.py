@@ -235,6 +235,42 @@ def test_gpus_with_less_shared_memory(kernels, dtype, limit):
         kernels.set_shared_limit(1 << 30)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_padding_as_a_mask_has_the_bits_of_lengths(kernels, dtype):
+    """Of all true, some, none; and a hole among them is seen all the same."""
+    lengths = (150, 70, 0, 1)
+    by_lengths = Inputs(Case(4, 20, 150, 2, 1, 64, lengths=lengths), dtype, kernels.device)
+    by_mask = Inputs(Case(4, 20, 150, 2, 1, 64), dtype, kernels.device)
+    keys = torch.arange(150, device=kernels.device)
+    mask = (keys < torch.tensor(lengths, device=kernels.device)[:, None])[:, None, None]
+    by_mask.options["mask"] = mask.contiguous()
+    bits = []
+    for inputs in (by_lengths, by_mask):
+        results = inputs.results()
+        run(kernels, results, lambda i=inputs, r=results: launch_forward(kernels, i, r))
+        gradients = [torch.empty_like(v) for v in (inputs.query, inputs.key, inputs.value)]
+        kernels.attention_backward(
+            *(inputs.query, inputs.key, inputs.value, *results.tensors.values()),
+            inputs.d_outputs,
+            *gradients,
+            **inputs.options,
+        )
+        bits.append([*results.copies().values(), *gradients])
+    assert all(torch.equal(*pair) for pair in zip(*bits, strict=True))
+    mask[1, ..., 5] = False
+    hole = by_mask.results()
+    by_mask.options["mask"] = mask.contiguous()
+    launch_forward(kernels, by_mask, hole)
+    same = (hole["outputs"] == bits[0][0]).flatten(1).all(1).tolist()
+    assert same == [True, False, True, True]
+
+
+def launch_forward(kernels, inputs, results):
+    kernels.attention_forward(
+        *(inputs.query, inputs.key, inputs.value, *results.tensors.values()), **inputs.options
+    )
+
+
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 def test_what_dropout_keeps_is_the_cpus_choice(kernels, dtype):
     """With the identity as values, the outputs are the probabilities that were kept."""

@@ -78,8 +78,8 @@ KERASLLM_DEVICE float as_base(float log_sum_exp) {
 
 template <class T, int kDim, bool kKeysStay>
 __global__ void __launch_bounds__(BackwardSizes<T, kDim, kKeysStay>::kWarps* kWarp, 1)
-    attention_backward_kernel(AttentionBackward<T> args, const float* deltas, int stages,
-                              bool aligned, bool pairs) {
+    attention_backward_kernel(AttentionBackward<T> args, const float* deltas,
+                              const Padding* padding, int stages, bool aligned, bool pairs) {
   using Sizes = BackwardSizes<T, kDim, kKeysStay>;
   constexpr int kBlocks = Sizes::kBlocks, kPanels = Sizes::kPanels, kPassing = Sizes::kPassing;
   KERASLLM_DYNAMIC_SHARED(shared);
@@ -129,7 +129,7 @@ __global__ void __launch_bounds__(BackwardSizes<T, kDim, kKeysStay>::kWarps* kWa
   const int end_head = kKeysStay ? (stays + 1) * group : stays + 1;
 #pragma unroll 1
   for (int head_index = kKeysStay ? stays * group : stays; head_index < end_head; ++head_index) {
-    const Head<T> head(shape, args.options, batch, head_index);
+    const Head<T> head(shape, args.options, batch, head_index, padding);
     const Range seen =
         kKeysStay ? head.queries(first, first + real - 1) : head.keys(first, first + real - 1);
     const int begin = seen.begin / kPassing * kPassing;
@@ -255,7 +255,8 @@ __global__ void __launch_bounds__(BackwardSizes<T, kDim, kKeysStay>::kWarps* kWa
 }
 
 template <class T, int kDim, bool kKeysStay>
-int backward_kernel_of(const AttentionBackward<T>& args, const float* deltas, void* stream) {
+int backward_kernel_of(const AttentionBackward<T>& args, const float* deltas,
+                       const Padding* padding, void* stream) {
   using Sizes = BackwardSizes<T, kDim, kKeysStay>;
   const AttentionShape& shape = args.shape;
   constexpr int kChunk = Tile<T, kDim>::kChunk;
@@ -285,13 +286,14 @@ int backward_kernel_of(const AttentionBackward<T>& args, const float* deltas, vo
                 dim3(static_cast<unsigned>(blocks * shape.batch), Sizes::kParts),
                 dim3(static_cast<unsigned>(warps * kWarp)),
                 static_cast<size_t>(Sizes::shared_bytes(warps, stages, drops)), stream, args,
-                deltas, stages, aligned, pairs);
+                deltas, padding, stages, aligned, pairs);
 }
 
 template <class T, int kDim>
-int backward_of(const AttentionBackward<T>& args, const float* deltas, void* stream) {
-  KERASLLM_RETURN_IF_ERROR((backward_kernel_of<T, kDim, true>(args, deltas, stream)));
-  return backward_kernel_of<T, kDim, false>(args, deltas, stream);
+int backward_of(const AttentionBackward<T>& args, const float* deltas, const Padding* padding,
+                void* stream) {
+  KERASLLM_RETURN_IF_ERROR((backward_kernel_of<T, kDim, true>(args, deltas, padding, stream)));
+  return backward_kernel_of<T, kDim, false>(args, deltas, padding, stream);
 }
 
 template <class T>
@@ -310,19 +312,23 @@ int backward(const AttentionBackward<T>& args, void* scratch, void* stream) {
                                     dim3(static_cast<unsigned>(cuda_ceil_div(rows, kRows))),
                                     dim3(256), 0, stream, args, aligned, deltas));
   }
+  const Padding* padding;
+  KERASLLM_RETURN_IF_ERROR(look_at_padding(shape, args.options, deltas + rows, &padding, stream));
   const int64_t dim = cuda_max(shape.head_dim, shape.value_dim);
-  if (dim <= 64) return backward_of<T, 64>(args, deltas, stream);
-  if (dim <= 128) return backward_of<T, 128>(args, deltas, stream);
-  return backward_of<T, 256>(args, deltas, stream);
+  if (dim <= 64) return backward_of<T, 64>(args, deltas, padding, stream);
+  if (dim <= 128) return backward_of<T, 128>(args, deltas, padding, stream);
+  return backward_of<T, 256>(args, deltas, padding, stream);
 }
 
 }  // namespace
 }  // namespace kerasllm
 
 int64_t kerasllm_cuda_attention_backward_scratch(int, const void* args) {
-  // The shape is the first of every element type's.
-  const auto& shape = static_cast<const kerasllm::AttentionBackward<float>*>(args)->shape;
-  return shape.batch * shape.num_heads * shape.query_length * static_cast<int64_t>(sizeof(float));
+  // What it reads lies in the same places for every element type.
+  const auto& sizes = *static_cast<const kerasllm::AttentionBackward<float>*>(args);
+  const kerasllm::AttentionShape& shape = sizes.shape;
+  return shape.batch * shape.num_heads * shape.query_length * static_cast<int64_t>(sizeof(float)) +
+         kerasllm::padding_bytes(shape, sizes.options);
 }
 int kerasllm_cuda_attention_backward(int type, const void* args, void* scratch, void* stream) {
   return kerasllm::for_type(static_cast<kerasllm::CudaType>(type), [&](auto t) {

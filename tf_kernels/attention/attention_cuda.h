@@ -16,7 +16,9 @@
 #include "attention/attention.h"
 #include "common/cuda_call.h"
 
-// Bytes of `scratch`, aligned to 16, that each takes; 0 bytes may be null.
+// Bytes of `scratch`, aligned to 16, that each takes; 0 bytes may be null. Forward takes some for a
+// mask of bools that may be padding: its end is looked for first, and where nothing before it is
+// hidden the mask is not read again.
 KERASLLM_CUDA_EXPORT int64_t kerasllm_cuda_attention_forward_scratch(int type, const void* args);
 KERASLLM_CUDA_EXPORT int64_t kerasllm_cuda_attention_backward_scratch(int type, const void* args);
 

@@ -24,11 +24,11 @@ struct Range {
   int begin, end;
 };
 
-// Whether scores need more than a factor: else they stay products until the exponential, which
-// multiplies them by the scale along the way.
-static inline __host__ __device__ bool finishes_scores(const AttentionOptions& options) {
-  return options.mask_type != MaskType::kNone || options.soft_cap > 0.0f || !(options.scale > 0.0f);
-}
+// A mask of one row of bools for all heads and queries of a batch element is mostly padding: where
+// its keys end, and whether any before is hidden too.
+struct Padding {
+  int32_t end, holes;
+};
 
 // One head of one batch element, of products of T.
 template <class T>
@@ -38,20 +38,22 @@ struct Head {
   int end;     // of the keys
   int offset;  // of the first query among the keys
   int window;
-  bool finishes;
+  bool masked;
+  bool finishes;     // whether scores need more than a factor: else they stay products until the
+                     // exponential, which multiplies them by the scale along the way
   float multiplier;  // from what finish() leaves to kUnit<T>
   int batch, head, num_heads;
 
+  // `padding`: of each batch element, as look_at_padding_kernel leaves it, or null.
   KERASLLM_DEVICE Head(const AttentionShape& shape, const AttentionOptions& o, int64_t b,
-                       int64_t index)
+                       int64_t index, const Padding* padding)
       : options(o),
         query_length(static_cast<int>(shape.query_length)),
         key_length(static_cast<int>(shape.key_length)),
         end(key_length),
         offset(0),
         window(static_cast<int>(cuda_min(o.window, kMostLength))),
-        finishes(finishes_scores(o)),
-        multiplier(finishes ? 1.0f : o.scale * kUnit<T>),
+        masked(o.mask_type != MaskType::kNone),
         batch(static_cast<int>(b)),
         head(static_cast<int>(index)),
         num_heads(static_cast<int>(shape.num_heads)) {
@@ -61,6 +63,12 @@ struct Head {
     if (o.query_offset != nullptr) {
       offset = static_cast<int>(cuda_min(cuda_max(o.query_offset[batch], 0), kMostLength));
     }
+    if (padding != nullptr) {
+      end = min_of(end, padding[batch].end);
+      masked = padding[batch].holes != 0;
+    }
+    finishes = masked || o.soft_cap > 0.0f || !(o.scale > 0.0f);
+    multiplier = finishes ? 1.0f : o.scale * kUnit<T>;
   }
 
   // The keys that any of the queries [first, last] may see.
@@ -131,7 +139,7 @@ struct Head {
       } else {
         for_each([&](float& x, int, int, int, int, int) { x *= options.scale * kUnit<T>; });
       }
-      if (options.mask_type != MaskType::kNone) {
+      if (masked) {
         const int64_t first = batch * options.mask_batch_stride + head * options.mask_head_stride;
         const auto place = [&](int q, int k) { return first + q * options.mask_query_stride + k; };
         if (options.mask_type == MaskType::kBool) {
@@ -193,6 +201,58 @@ KERASLLM_DEVICE void draw_kept(const Head<T>& head, int query, int key, uint8_t*
 static inline bool serves(const AttentionShape& shape) {
   return shape.head_dim <= kMaxHeadDim && shape.value_dim <= kMaxHeadDim &&
          shape.query_length <= kMostLength && shape.key_length <= kMostLength;
+}
+
+// Whether the mask may be padding, and the bytes of scratch that looking at it takes.
+static inline bool may_be_padding(const AttentionOptions& options) {
+  return options.mask_type == MaskType::kBool && options.mask_head_stride == 0 &&
+         options.mask_query_stride == 0;
+}
+static inline int64_t padding_bytes(const AttentionShape& shape, const AttentionOptions& options) {
+  return may_be_padding(options) ? shape.batch * static_cast<int64_t>(sizeof(Padding)) : 0;
+}
+
+// A block a batch element.
+constexpr int kPaddingThreads = 256;
+static __global__ void __launch_bounds__(kPaddingThreads)
+    look_at_padding_kernel(AttentionOptions options, int key_length, Padding* padding) {
+  __shared__ int ends[kPaddingThreads / kWarp], counts[kPaddingThreads / kWarp];
+  const uint8_t* const mask =
+      static_cast<const uint8_t*>(options.mask) + blockIdx.x * options.mask_batch_stride;
+  int end = 0, count = 0;
+#pragma unroll 4
+  for (int key = threadIdx.x; key < key_length; key += kPaddingThreads) {
+    const bool shown = mask[key] != 0;
+    end = shown ? key + 1 : end;
+    count += shown;
+  }
+#pragma unroll
+  for (int offset = kWarp / 2; offset > 0; offset /= 2) {
+    end = max_of(end, __shfl_xor_sync(kAllLanes, end, offset));
+    count += __shfl_xor_sync(kAllLanes, count, offset);
+  }
+  if (threadIdx.x % kWarp == 0) {
+    ends[threadIdx.x / kWarp] = end;
+    counts[threadIdx.x / kWarp] = count;
+  }
+  __syncthreads();
+  if (threadIdx.x != 0) return;
+  for (int warp = 1; warp < kPaddingThreads / kWarp; ++warp) {
+    end = max_of(end, ends[warp]);
+    count += counts[warp];
+  }
+  padding[blockIdx.x] = {end, count != end};
+}
+
+// Looks at the mask and sets `padding`, or leaves it null where there is nothing to look for.
+static inline int look_at_padding(const AttentionShape& shape, const AttentionOptions& options,
+                                  void* scratch, const Padding** padding, void* stream) {
+  *padding = nullptr;
+  if (!may_be_padding(options) || shape.batch > kMostBlocks) return 0;
+  Padding* const to = static_cast<Padding*>(scratch);
+  *padding = to;
+  return launch(&look_at_padding_kernel, dim3(static_cast<unsigned>(shape.batch)),
+                dim3(kPaddingThreads), 0, stream, options, static_cast<int>(shape.key_length), to);
 }
 
 }  // namespace

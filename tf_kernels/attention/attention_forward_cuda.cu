@@ -18,7 +18,7 @@ struct ForwardSizes {
   static constexpr bool kWide = kDim > (kHalf ? 128 : 64);
   static constexpr int kPanels = (kHalf ? 8 : 4) / (kWide ? 2 : 1);  // of 8 keys, a tile
   static constexpr int kKeys = 8 * kPanels;
-  static constexpr int kWarps = 4;
+  static constexpr int kWarps = kHalf || kDim != 128 ? 4 : 8;  // with 4, registers spill
 
   static int rows(int warps) { return warps * 16 * kBlocks; }
   static int64_t shared_bytes(int warps, bool drops) {
@@ -29,7 +29,8 @@ struct ForwardSizes {
 
 template <class T, int kDim>
 __global__ void __launch_bounds__(ForwardSizes<T, kDim>::kWarps* kWarp, 1)
-    attention_forward_kernel(AttentionForward<T> args, bool aligned, bool pairs) {
+    attention_forward_kernel(AttentionForward<T> args, const Padding* padding, bool aligned,
+                             bool pairs) {
   using Sizes = ForwardSizes<T, kDim>;
   constexpr int kBlocks = Sizes::kBlocks, kPanels = Sizes::kPanels, kKeys = Sizes::kKeys;
   KERASLLM_DYNAMIC_SHARED(shared);
@@ -48,7 +49,7 @@ __global__ void __launch_bounds__(ForwardSizes<T, kDim>::kWarps* kWarp, 1)
   const unsigned heads = static_cast<unsigned>(shape.num_heads);
   const int head_index = static_cast<int>(blockIdx.x / row_tiles % heads);
   const int batch = static_cast<int>(blockIdx.x / row_tiles / heads);
-  const Head<T> head(shape, args.options, batch, head_index);
+  const Head<T> head(shape, args.options, batch, head_index, padding);
   const int real = min_of(rows, head.query_length - first);
   const int dim = static_cast<int>(shape.head_dim), value_dim = static_cast<int>(shape.value_dim);
   // Places are made from few numbers where they are needed: registers are scarce.
@@ -138,7 +139,7 @@ __global__ void __launch_bounds__(ForwardSizes<T, kDim>::kWarps* kWarp, 1)
 }
 
 template <class T, int kDim>
-int forward_of(const AttentionForward<T>& args, void* stream) {
+int forward_of(const AttentionForward<T>& args, const Padding* padding, void* stream) {
   using Sizes = ForwardSizes<T, kDim>;
   const AttentionShape& shape = args.shape;
   constexpr int kChunk = Tile<T, kDim>::kChunk;
@@ -155,28 +156,34 @@ int forward_of(const AttentionForward<T>& args, void* stream) {
   return launch(&attention_forward_kernel<T, kDim>,
                 dim3(static_cast<unsigned>(blocks * shape.batch)),
                 dim3(static_cast<unsigned>(warps * kWarp)), static_cast<size_t>(bytes), stream,
-                args, aligned, pairs);
+                args, padding, aligned, pairs);
 }
 
 template <class T>
-int forward(const AttentionForward<T>& args, void* stream) {
+int forward(const AttentionForward<T>& args, void* scratch, void* stream) {
   const AttentionShape& shape = args.shape;
   if (!serves(shape)) return kCudaNotSupported;
   if (shape.batch == 0 || shape.query_length == 0 || shape.num_heads == 0) return 0;
+  const Padding* padding;
+  KERASLLM_RETURN_IF_ERROR(look_at_padding(shape, args.options, scratch, &padding, stream));
   const int64_t dim = cuda_max(shape.head_dim, shape.value_dim);
-  if (dim <= 64) return forward_of<T, 64>(args, stream);
-  if (dim <= 128) return forward_of<T, 128>(args, stream);
-  return forward_of<T, 256>(args, stream);
+  if (dim <= 64) return forward_of<T, 64>(args, padding, stream);
+  if (dim <= 128) return forward_of<T, 128>(args, padding, stream);
+  return forward_of<T, 256>(args, padding, stream);
 }
 
 }  // namespace
 }  // namespace kerasllm
 
-int64_t kerasllm_cuda_attention_forward_scratch(int, const void*) { return 0; }
-int kerasllm_cuda_attention_forward(int type, const void* args, void*, void* stream) {
+int64_t kerasllm_cuda_attention_forward_scratch(int, const void* args) {
+  // What it reads lies in the same places for every element type.
+  const auto& sizes = *static_cast<const kerasllm::AttentionForward<float>*>(args);
+  return kerasllm::padding_bytes(sizes.shape, sizes.options);
+}
+int kerasllm_cuda_attention_forward(int type, const void* args, void* scratch, void* stream) {
   return kerasllm::for_type(static_cast<kerasllm::CudaType>(type), [&](auto t) {
     return kerasllm::forward(*static_cast<const kerasllm::AttentionForward<decltype(t)>*>(args),
-                             stream);
+                             scratch, stream);
   });
 }
 

@@ -150,6 +150,19 @@ KERASLLM_DEVICE void multiply_add_by_shuffles(float (&c)[4], const uint32_t (&a)
   }
 }
 
+#if defined(__CUDACC__) && (!defined(__CUDA_ARCH__) || __CUDA_ARCH__ < 800)
+struct Sums4 {
+  float v[4];
+};
+// A call, as the compiler would need minutes for hundreds of these in line.
+template <class T>
+__device__ __noinline__ Sums4 multiply_add_called(Sums4 c, uint32_t a0, uint32_t a1, uint32_t a2,
+                                                  uint32_t a3, uint32_t b0, uint32_t b1) {
+  multiply_add_by_shuffles<T>(c.v, {a0, a1, a2, a3}, {b0, b1});
+  return c;
+}
+#endif
+
 // c += a * b, 16 x 8 by 16 of T, sums in float32. All lanes of the warp call it; warps are of
 // neighbouring threadIdx.x.
 template <class T>
@@ -173,7 +186,10 @@ KERASLLM_DEVICE void multiply_add(float (&c)[4], const uint32_t (&a)[4], const u
   }
 #else
   if constexpr (std::is_same_v<T, bfloat16>) {
-    multiply_add_by_shuffles<T>(c, a, b);
+    const Sums4 sums =
+        multiply_add_called<T>({{c[0], c[1], c[2], c[3]}}, a[0], a[1], a[2], a[3], b[0], b[1]);
+#pragma unroll
+    for (int i = 0; i < 4; ++i) c[i] = sums.v[i];
   } else {
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
