@@ -12,8 +12,11 @@ NAME ?= lstm
 # With a GPU: a Python that has PyTorch and pytest. No environment of ours and no network is needed.
 GPU_PYTHON ?= python3
 TEST_PROCESSES ?= 2
-# GPUs to build for, such as "80;90", where there is an nvcc; all by default.
-CUDA_TARGETS ?=
+# GPUs to build for, such as "80;90", where there is an nvcc: those that are here, or one to see that
+# it builds. All take minutes: an install by pip has them, and make cuda-usage.
+GPUS_HERE = $(shell nvidia-smi --query-gpu=compute_cap --format=csv,noheader 2>/dev/null | \
+  tr -d . | grep -x '[0-9]*' | sort -nu | paste -sd ';')
+CUDA_TARGETS ?= $(or $(GPUS_HERE),90)
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-slow test-native test-sanitized fuzz lint format benchmark tensorboard clean check \
@@ -63,7 +66,7 @@ NATIVE_SOURCES := $(shell find tf_kernels -type f -not -name '*.pyc')
 $(VENV)/.installed: $(VENV)/.build-requirements $(NATIVE_SOURCES) build/python-files pyproject.toml
 	$(BIN)/python -m pip install --quiet --no-build-isolation --editable ".[test,lint]" \
 	  -C build-dir=$(NATIVE_BUILD) -C cmake.define.KERASLLM_WERROR=ON \
-	  $(if $(CUDA_TARGETS),-C 'cmake.define.KERASLLM_CUDA_TARGETS=$(CUDA_TARGETS)')
+	  -C 'cmake.define.KERASLLM_CUDA_TARGETS=$(CUDA_TARGETS)'
 	@touch $@
 
 demo: $(VENV)/.installed

@@ -30,9 +30,8 @@ struct LinearCrossEntropySizes {
     // With gradients the logits of a chunk stay in the last cache level where they can; yet a chunk
     // must not be so short that the kernel's gradient is read and written for a few rows only.
     const int64_t rows_in_cache = kBlockBytes / (4 * max_of<int64_t>(1, in.vocabulary));
-    const int64_t most = gradients
-                             ? max_of(kFewestRows, min_of(kMostRows, rows_in_cache / 64 * 64))
-                             : kMostRows;
+    const int64_t most =
+        gradients ? max_of(kFewestRows, min_of(kMostRows, rows_in_cache / 64 * 64)) : kMostRows;
     chunks = ceil_div(active, most);
     chunk_rows = chunks == 0 ? 0 : round_up(ceil_div(active, chunks), kPanel);
     // The threads' start costs more than a product below this.
