@@ -24,8 +24,8 @@ def cached_attention(
     `attention`. For decoding: there is no gradient, and no kernel for XLA.
 
     Args:
-        key_cache: A `tf.Variable` `(batch, num_key_value_heads, max_length, head_dim)`, float32 or
-            bfloat16, which is written in place.
+        key_cache: A `tf.Variable` `(batch, num_key_value_heads, max_length, head_dim)`, float32,
+            bfloat16 or, on a GPU, float16, which is written in place.
         value_cache: The same for values; another variable.
         query: `(batch, query_length, num_heads, head_dim)`.
         key: `(batch, query_length, num_key_value_heads, head_dim)`.

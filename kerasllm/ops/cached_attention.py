@@ -9,8 +9,8 @@ from kerasllm.ops.dispatch import served
 def cached_attention(key_cache, value_cache, query, key, value, start, first_key=None, window=None):
     """Puts new keys and values into caches, and attends causally over what the caches hold.
 
-    On TensorFlow, in float32 and bfloat16, one fused op that writes in place,
-    `kerasllm_ops.cached_attention`; elsewhere keras.ops.
+    On TensorFlow, in float32 and bfloat16 (on a GPU float16 too), one fused op that writes in
+    place, `kerasllm_ops.cached_attention`; elsewhere keras.ops.
 
     Args:
         key_cache: A `keras.Variable` `(batch, num_key_value_heads, max_length, head_dim)`.

@@ -20,6 +20,7 @@ GPU_FAMILIES = frozenset(
     (
         "adamw",
         "attention",
+        "cached_attention",
         "dropout",
         "embedding",
         "gelu",

@@ -1,4 +1,4 @@
-// KerasllmCachedAttention on the CPU.
+// KerasllmCachedAttention on the CPU and the GPU.
 #include <vector>
 
 #include "attention/attention.h"
@@ -6,6 +6,11 @@
 #include "common/op_kernel.h"
 #include "tensorflow/core/framework/resource_mgr.h"
 #include "tensorflow/core/framework/resource_var.h"
+#ifdef KERASLLM_HAS_CUDA
+#include "attention/attention_cuda.h"
+#include "cached_attention/cached_attention_cuda.h"
+#include "tensorflow/core/framework/device.h"
+#endif
 
 namespace kerasllm {
 namespace {
@@ -23,7 +28,110 @@ Status invalid(const std::string& text) {
   return absl::InvalidArgumentError(absl::StrCat(kOp, ": ", text));
 }
 
+// A step of the op, its new keys and values (batch, query_length, num_key_value_heads, head_dim).
 template <class T>
+struct Step {
+  CachedAttention<T> args;
+  const T *key, *value;
+};
+
+// The begin of texts needs no cache: attention over the new keys alone, tile by tile.
+template <class T>
+bool is_begin(const CachedAttention<T>& args) {
+  return args.start == 0 && args.shape.query_length > 1;
+}
+template <class T>
+AttentionForward<T> begin_of(const Step<T>& step, float* log_sum_exp) {
+  const CachedAttentionShape& s = step.args.shape;
+  AttentionForward<T> forward = {};
+  forward.shape = {s.batch,    s.query_length, s.query_length, s.num_heads, s.num_key_value_heads,
+                   s.head_dim, s.head_dim};
+  forward.options.scale = step.args.scale;
+  forward.options.causal = true;
+  forward.options.window = step.args.window;
+  forward.query = step.args.query;
+  forward.key = step.key;
+  forward.value = step.value;
+  forward.outputs = step.args.outputs;
+  forward.log_sum_exp = log_sum_exp;
+  return forward;
+}
+
+template <class T>
+void run(OnCpu, OpKernelContext* context, const Step<T>& step) {
+  TensorflowParallel parallel(context);
+  const CachedAttention<T>& args = step.args;
+  const CachedAttentionShape& s = args.shape;
+  if (!is_begin(args)) return cached_attention(args, parallel);
+  std::vector<float> log_sum_exp(s.batch * s.num_heads * s.query_length);
+  AttentionForward<T> forward = begin_of(step, log_sum_exp.data());
+  std::vector<char> mask;
+  if (args.first_key != nullptr) {
+    mask.resize(s.batch * s.query_length);
+    for (int64_t b = 0; b < s.batch; ++b) {
+      for (int64_t j = 0; j < s.query_length; ++j) {
+        mask[b * s.query_length + j] = j >= args.first_key[b];
+      }
+    }
+    forward.options.mask_type = MaskType::kBool;
+    forward.options.mask = mask.data();
+    forward.options.mask_batch_stride = s.query_length;
+  }
+  attention_forward(forward, parallel);
+}
+template <class T>
+Status update(OnCpu, OpKernelContext*, const CacheUpdate<T>& args) {
+  update_cache(args);
+  return absl::OkStatus();
+}
+template <class T>
+Status copy(OnCpu, OpKernelContext*, const Tensor& from, Tensor* to) {
+  to->flat<T>() = from.flat<T>();
+  return absl::OkStatus();
+}
+
+#ifdef KERASLLM_HAS_CUDA
+template <class T>
+void run(OnGpu, OpKernelContext* context, const Step<T>& step) {
+  const CachedAttention<T>& args = step.args;
+  const CachedAttentionShape& s = args.shape;
+  // Which keys are padding the host cannot see: such a begin goes through the cache.
+  if (is_begin(args) && args.first_key == nullptr) {
+    Tensor log_sum_exp;
+    OP_REQUIRES_OK(context, context->allocate_temp(
+                                tensorflow::DT_FLOAT,
+                                TensorShape({s.batch, s.num_heads, s.query_length}), &log_sum_exp));
+    const AttentionForward<T> forward = begin_of(step, data_of<float>(&log_sum_exp));
+    const int64_t bytes = kerasllm_cuda_attention_forward_scratch(kCudaType<T>, &forward);
+    launch_on_gpu(context, bytes, [&](void* scratch, void* stream) {
+      return kerasllm_cuda_attention_forward(kCudaType<T>, &forward, scratch, stream);
+    });
+    return;
+  }
+  const int64_t bytes = kerasllm_cuda_cached_attention_scratch(kCudaType<T>, &args, nullptr);
+  launch_on_gpu(context, bytes, [&](void* scratch, void* stream) {
+    return kerasllm_cuda_cached_attention(kCudaType<T>, &args, nullptr, scratch, stream);
+  });
+}
+template <class T>
+Status update(OnGpu, OpKernelContext* context, const CacheUpdate<T>& args) {
+  launch_on_gpu(context, 0, [&](void* scratch, void* stream) {
+    return kerasllm_cuda_cache_update(kCudaType<T>, &args, nullptr, scratch, stream);
+  });
+  return context->status();
+}
+template <class T>
+Status copy(OnGpu, OpKernelContext* context, const Tensor& from, Tensor* to) {
+  Status status;
+  // Put on the stream; what is called afterwards is called at once.
+  context->op_device_context()->CopyTensorInSameDevice(
+      &from, static_cast<tensorflow::Device*>(context->device()), to,
+      [&status](const Status& copied) { status = copied; });
+  return status;
+}
+#endif
+
+template <class T, class Device>
 class CachedAttentionOp : public tensorflow::OpKernel {
  public:
   using Element = typename ComputeType<T>::type;
@@ -45,27 +153,25 @@ class CachedAttentionOp : public tensorflow::OpKernel {
                 invalid("key_cache and value_cache are the same variable"));
     const tensorflow::mutex_lock key_lock(*keys->mu());
     const tensorflow::mutex_lock value_lock(*values->mu());
-    CachedAttention<Element> args;
+    Step<Element> step;
+    CachedAttention<Element>& args = step.args;
     OP_REQUIRES_OK(context, read(context, *keys->tensor(), *values->tensor(), &args));
     Tensor* outputs;
     OP_REQUIRES_OK(context, context->allocate_output(0, context->input(2).shape(), &outputs));
-    const auto update = [&](Var* variable, int input) -> Status {
+    step.key = data_of<T>(context->input(3));
+    step.value = data_of<T>(context->input(4));
+    const auto put = [&](Var* variable, const Element* rows) -> Status {
       TF_RETURN_IF_ERROR(own(context, variable->tensor()));
-      update_cache({args.shape, args.start, data_of<T>(context->input(input)),
-                    data_of<T>(variable->tensor())});
-      return absl::OkStatus();
+      const CacheUpdate<Element> into = {args.shape, args.start, rows,
+                                         data_of<T>(variable->tensor())};
+      return update(Device(), context, into);
     };
-    OP_REQUIRES_OK(context, update(keys.get(), 3));
-    OP_REQUIRES_OK(context, update(values.get(), 4));
+    OP_REQUIRES_OK(context, put(keys.get(), step.key));
+    OP_REQUIRES_OK(context, put(values.get(), step.value));
     args.key_cache = data_of<T>(static_cast<const Tensor&>(*keys->tensor()));
     args.value_cache = data_of<T>(static_cast<const Tensor&>(*values->tensor()));
     args.outputs = data_of<T>(outputs);
-    TensorflowParallel parallel(context);
-    if (args.start == 0 && args.shape.query_length > 1) {
-      begin(context, args, parallel);
-    } else {
-      cached_attention(args, parallel);
-    }
+    run(Device(), context, step);
   }
 
  private:
@@ -110,55 +216,33 @@ class CachedAttentionOp : public tensorflow::OpKernel {
   // Makes the tensor the only one with its buffer, so that writing changes no other.
   static Status own(OpKernelContext* context, Tensor* tensor) {
     if (tensor->RefCountIsOne()) return absl::OkStatus();
-    Tensor copy;
-    TF_RETURN_IF_ERROR(context->allocate_temp(tensor->dtype(), tensor->shape(), &copy));
-    copy.flat<T>() = tensor->flat<T>();
-    *tensor = std::move(copy);
+    Tensor own_tensor;
+    TF_RETURN_IF_ERROR(context->allocate_temp(tensor->dtype(), tensor->shape(), &own_tensor));
+    TF_RETURN_IF_ERROR(copy<T>(Device(), context, *tensor, &own_tensor));
+    *tensor = std::move(own_tensor);
     return absl::OkStatus();
-  }
-
-  // The begin of texts needs no cache: attention over the new keys alone, tile by tile.
-  void begin(OpKernelContext* context, const CachedAttention<Element>& args,
-             TensorflowParallel& parallel) const {
-    const CachedAttentionShape& s = args.shape;
-    AttentionForward<Element> forward = {};
-    forward.shape = {s.batch,    s.query_length, s.query_length, s.num_heads, s.num_key_value_heads,
-                     s.head_dim, s.head_dim};
-    forward.options.scale = scale_;
-    forward.options.causal = true;
-    forward.options.window = window_;
-    std::vector<char> mask;
-    if (args.first_key != nullptr) {
-      mask.resize(s.batch * s.query_length);
-      for (int64_t b = 0; b < s.batch; ++b) {
-        for (int64_t j = 0; j < s.query_length; ++j) {
-          mask[b * s.query_length + j] = j >= args.first_key[b];
-        }
-      }
-      forward.options.mask_type = MaskType::kBool;
-      forward.options.mask = mask.data();
-      forward.options.mask_batch_stride = s.query_length;
-    }
-    std::vector<float> log_sum_exp(s.batch * s.num_heads * s.query_length);
-    forward.query = args.query;
-    forward.key = data_of<T>(context->input(3));
-    forward.value = data_of<T>(context->input(4));
-    forward.outputs = args.outputs;
-    forward.log_sum_exp = log_sum_exp.data();
-    attention_forward(forward, parallel);
   }
 
   float scale_;
   int64_t window_;
 };
 
-#define KERASLLM_REGISTER(T)                                                                 \
-  REGISTER_KERNEL_BUILDER(                                                                   \
-      Name("KerasllmCachedAttention").Device(tensorflow::DEVICE_CPU).TypeConstraint<T>("T"), \
-      CachedAttentionOp<T>)
+#define KERASLLM_REGISTER(device, Where, T)               \
+  REGISTER_KERNEL_BUILDER(Name("KerasllmCachedAttention") \
+                              .Device(tensorflow::device) \
+                              .HostMemory("key_cache")    \
+                              .HostMemory("value_cache")  \
+                              .HostMemory("start")        \
+                              .TypeConstraint<T>("T"),    \
+                          CachedAttentionOp<T, Where>)
 
-KERASLLM_REGISTER(float);
-KERASLLM_REGISTER(tensorflow::bfloat16);
+KERASLLM_REGISTER(DEVICE_CPU, OnCpu, float);
+KERASLLM_REGISTER(DEVICE_CPU, OnCpu, tensorflow::bfloat16);
+#ifdef KERASLLM_HAS_CUDA
+KERASLLM_REGISTER(DEVICE_GPU, OnGpu, float);
+KERASLLM_REGISTER(DEVICE_GPU, OnGpu, tensorflow::bfloat16);
+KERASLLM_REGISTER(DEVICE_GPU, OnGpu, Eigen::half);
+#endif
 
 }  // namespace
 }  // namespace kerasllm
