@@ -4,13 +4,13 @@ import ctypes
 
 import pytest
 
-from benchmarks.cuda import launchers
+from benchmarks.cuda import structures
 
 
 def test_a_structure_that_does_not_follow_the_header_is_a_sentence(kernels):
-    launchers.check_structures(kernels._handle)
+    structures.check_structures(kernels._handle)
     shorter = type("GeluForward", (ctypes.Structure,), {"_fields_": [("shape", ctypes.c_int64)]})
     with pytest.raises(RuntimeError, match=r"GeluForward has \d+ bytes in .* and 8 in"):
-        launchers.check_structures(kernels._handle, {"GeluForward": shorter})
+        structures.check_structures(kernels._handle, {"GeluForward": shorter})
     with pytest.raises(RuntimeError, match="does not know Missing; build it again"):
-        launchers.check_structures(kernels._handle, {"Missing": shorter})
+        structures.check_structures(kernels._handle, {"Missing": shorter})

@@ -29,7 +29,7 @@ inline constexpr int kCudaNotSupported = 801;
 }  // namespace kerasllm
 
 // Exports the size of a struct that launchers take, for callers that mirror it
-// (benchmarks/cuda/launchers.py).
+// (benchmarks/cuda/structures.py).
 #define KERASLLM_CUDA_STRUCT(name, ...) \
   KERASLLM_CUDA_EXPORT int64_t kerasllm_cuda_sizeof_##name() { return sizeof(__VA_ARGS__); }
 
