@@ -21,6 +21,7 @@ BENCHMARKS = {
     "cuda": "the GPU kernels, against PyTorch; needs a GPU and PyTorch, no TensorFlow",
     "dense": "a dense layer's product, against tf.matmul",
     "embedding": "the embedding layer, forward and backward, against keras.layers.Embedding",
+    "feed_forward": "a transformer's feed-forward branch, against two of Keras's dense layers",
     "gelu": "bias and activation, against keras.activations.gelu and silu behind an addition",
     "generation": "decoding with GPT-2's shape, against KerasHub and transformers",
     "jieba": "Chinese words, against jieba and rjieba",

@@ -7,6 +7,7 @@ import keras
 from kerasllm.layers.cached_multi_head_attention import CachedMultiHeadAttention
 from kerasllm.layers.dense import Dense
 from kerasllm.layers.dropout import Dropout
+from kerasllm.layers.feed_forward import run_feed_forward
 from kerasllm.layers.gated_dense import GatedDense
 from kerasllm.layers.layer_normalization import LayerNormalization
 from kerasllm.layers.rms_normalization import RMSNormalization
@@ -154,8 +155,13 @@ class TransformerBlock(keras.layers.Layer):
 
     # === Steps of a block ===
 
-    def _feed_forward(self, inputs):
-        return self.output_dense(self.intermediate_dense(inputs))
+    def _feed_forward(self, training):
+        """The feed-forward branch as a function of the states."""
+
+        def run(states):
+            return run_feed_forward(self.intermediate_dense, self.output_dense, states, training)
+
+        return run
 
     def _run_branches(self, branches, states, training):
         """Runs the block.

@@ -122,6 +122,6 @@ class TransformerDecoderBlock(TransformerBlock):
         branches = [(attend, self.attention_norm)]
         if self.cross_attention is not None:
             branches.append((cross_attend, self.cross_attention_norm))
-        branches.append((self._feed_forward, self.feed_forward_norm))
+        branches.append((self._feed_forward(training), self.feed_forward_norm))
         outputs = self._run_branches(branches, inputs, training)
         return outputs if cache is None else (outputs, new_cache)

@@ -48,5 +48,8 @@ class TransformerEncoderBlock(TransformerBlock):
                 training=training,
             )
 
-        branches = [(attend, self.attention_norm), (self._feed_forward, self.feed_forward_norm)]
+        branches = [
+            (attend, self.attention_norm),
+            (self._feed_forward(training), self.feed_forward_norm),
+        ]
         return self._run_branches(branches, inputs, training)

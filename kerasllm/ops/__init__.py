@@ -7,6 +7,7 @@ from kerasllm.ops.cached_attention import cached_attention
 from kerasllm.ops.dense import dense
 from kerasllm.ops.dropout import dropout
 from kerasllm.ops.embedding import embedding
+from kerasllm.ops.feed_forward import feed_forward
 from kerasllm.ops.few_rows_product import few_rows_product, few_rows_products
 from kerasllm.ops.gather_positions import gather_positions
 from kerasllm.ops.gelu import gelu, gelu_tanh
@@ -23,6 +24,7 @@ __all__ = [
     "draw_seed",
     "dropout",
     "embedding",
+    "feed_forward",
     "few_rows_product",
     "few_rows_products",
     "gather_positions",

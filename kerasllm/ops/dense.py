@@ -29,7 +29,7 @@ def dense(inputs, kernel, bias=None):
     bias = None if bias is None else ops.convert_to_tensor(bias)
     if few_rows_served(inputs):
         return few_rows_product(inputs, kernel, bias)
-    if not _dense_served(inputs.dtype) or _has_few_rows(inputs.shape):
+    if not _dense_served(inputs.dtype) or has_few_rows(inputs.shape):
         return composed_dense(inputs, kernel, bias)
     from kerasllm_ops.dense import dense as fused
 
@@ -76,7 +76,8 @@ def _dense_served(dtype):
     return served("dense", dtype) and compiled_by_xla()
 
 
-def _has_few_rows(shape):
+def has_few_rows(shape):
+    """Whether `(..., input_dim)` has fewer rows than it pays to pack a kernel for."""
     rows = 1
     for size in shape[:-1]:
         if size is None:

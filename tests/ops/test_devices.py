@@ -39,6 +39,10 @@ def gelu(inputs, bias):
     return kerasllm.ops.gelu(inputs, bias, kind="erf", gated=True)
 
 
+def feed_forward(*tensors):
+    return kerasllm.ops.feed_forward(*tensors, kind="silu", gated=True, training=True)
+
+
 def embedding(tokens, positions, segments):
     return kerasllm.ops.embedding(
         tf.constant([[0, 3, 3], [1, 0, 2]]),
@@ -75,6 +79,7 @@ CASES = {
     "dense": (kerasllm.ops.dense, [(33, 7), (7, 9), (9,)]),
     "dropout": (lambda inputs: kerasllm.ops.dropout(inputs, 0.4, SEED), [(5, 37)]),
     "embedding": (embedding, [(4, 12), (6, 12), (2, 12)]),
+    "feed_forward": (feed_forward, [(33, 7), (7, 10), (10,), (5, 9), (9,)]),
     "gelu": (gelu, [(3, 5, 32), (32,)]),
     "layer_norm": (layer_norm, [(3, 5, 40), (3, 5, 40), (40,), (40,)]),
     "linear_cross_entropy": (linear_cross_entropy, [(2, 3, 8), (5, 8), (5,)]),

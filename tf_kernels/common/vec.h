@@ -59,16 +59,41 @@ inline Vec load(const bfloat16* p) {
 
 // Rounds to the nearest, ties to even; a NaN stays a NaN. With AVX512-BF16 what is below the
 // smallest normal number becomes zero.
-inline void store(bfloat16* p, Vec v) {
+inline HalfVec to_bfloat16(Vec v) {
 #if defined(__AVX512BF16__)
-  *reinterpret_cast<UnalignedHalfVec*>(p) =
-      reinterpret_cast<HalfVec>(_mm512_cvtneps_pbh(reinterpret_cast<__m512>(v)));
+  return reinterpret_cast<HalfVec>(_mm512_cvtneps_pbh(reinterpret_cast<__m512>(v)));
 #else
   const UintVec bits = reinterpret_cast<UintVec>(v);
   const UintVec rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
   const UintVec quiet = (bits >> 16) | 0x40u;
   const UintVec result = (v == v) ? rounded : quiet;
-  *reinterpret_cast<UnalignedHalfVec*>(p) = __builtin_convertvector(result, HalfVec);
+  return __builtin_convertvector(result, HalfVec);
+#endif
+}
+inline void store(bfloat16* p, Vec v) { *reinterpret_cast<UnalignedHalfVec*>(p) = to_bfloat16(v); }
+
+// Past the caches: for tensors larger than those, which a store would first read and then drive out
+// what is still in use. `p` is aligned to the vector; stream_end() comes before another thread
+// reads.
+inline void stream(float* p, Vec v) {
+#if defined(__AVX512F__)
+  _mm512_stream_ps(p, reinterpret_cast<__m512>(v));
+#elif defined(__AVX2__) && !defined(KERASLLM_AMX)
+  _mm256_stream_ps(p, reinterpret_cast<__m256>(v));
+#else
+  store(p, v);
+#endif
+}
+inline void stream(bfloat16* p, Vec v) {
+#if defined(__AVX512F__)
+  _mm256_stream_si256(reinterpret_cast<__m256i*>(p), reinterpret_cast<__m256i>(to_bfloat16(v)));
+#else
+  store(p, v);
+#endif
+}
+inline void stream_end() {
+#ifdef __SSE2__
+  _mm_sfence();
 #endif
 }
 

@@ -1,14 +1,15 @@
 // The gradient of the kernel: d_kernel = the transposed inputs x d_outputs, summed over the rows.
 //
-// Rows come in chunks. A chunk of both operands is packed once, by all threads, and then multiplied
-// by all threads, each at panels of columns of its own: every element is summed over the rows in
-// one order, so its bits do not depend on the number of threads. While a chunk is multiplied the
-// next one is packed.
+// Of inputs and d_outputs the narrower one is the left operand. Rows come in chunks. A chunk of the
+// left operand is packed once, by all threads, while the one before it is multiplied. Of the right
+// operand a thread packs the panels that it multiplies, a block of rows at a time, so that they are
+// in its first cache level. Every element is summed over the rows in one order, so its bits do not
+// depend on the number of threads.
 #ifndef KERASLLM_DENSE_DENSE_KERNEL_GRADIENT_H_
 #define KERASLLM_DENSE_DENSE_KERNEL_GRADIENT_H_
 
-#include "common/packing.h"
 #include "dense/dense.h"
+#include "dense/dense_column_tiles.h"
 
 namespace kerasllm {
 namespace KERASLLM_ISA {
@@ -17,28 +18,30 @@ template <class T>
 class KernelGradient {
  public:
   KernelGradient(const DenseBackward<T>& args, Parallel& parallel)
-      : args_(args),
-        parallel_(parallel),
-        groups_(ceil_div(args.shape.input_dim, kGroup)),
-        panels_(ceil_div(args.shape.units, kPanel)),
-        chunks_(max_of<int64_t>(1, ceil_div(args.shape.rows, kChunkRows))) {}
+      : parallel_(parallel),
+        rows_(args.shape.rows),
+        transposed_(args.shape.input_dim > args.shape.units),
+        left_(transposed_ ? args.d_outputs : args.inputs),
+        right_(transposed_ ? args.inputs : args.d_outputs),
+        d_kernel_(args.d_kernel),
+        left_dim_(transposed_ ? args.shape.units : args.shape.input_dim),
+        right_dim_(transposed_ ? args.shape.input_dim : args.shape.units),
+        panels_(ceil_div(right_dim_, kPanel)),
+        blocks_(max_of<int64_t>(
+            1, min_of(kMaxBlocks, kChunkBytes / max_of<int64_t>(1, tiles_bytes())))),
+        chunks_(max_of<int64_t>(1, ceil_div(rows_, blocks_ * kDepth))) {}
 
   void run() {
-    const int64_t left_size = groups_ * kBlocks * Block::left_size(kGroup);
-    const int64_t right_size = panels_ * kBlocks * Block::kPanelSize;
-    const int64_t sums_size = panels_ * groups_ * kGroup * kPanel;
-    const int64_t operand = sizeof(Operand<T>);
-    const int64_t buffers = chunks_ > 1 ? 2 : 1;
-    Scratch scratch(buffers * ((left_size + right_size) * operand + 2 * 64) +
-                    sums_size * static_cast<int64_t>(sizeof(float)) + 64);
+    const int64_t buffers = chunks_ > 1 ? 2 : 1, sums_bytes = panels_ * sums_size() * 4;
+    Scratch scratch(buffers * blocks_ * Scratch::rounded(tiles_bytes()) +
+                    Scratch::rounded(sums_bytes));
     for (int64_t i = 0; i < buffers; ++i) {
-      left_[i] = static_cast<Operand<T>*>(scratch.take(left_size * operand));
-      right_[i] = static_cast<Operand<T>*>(scratch.take(right_size * operand));
+      packed_[i] = static_cast<Op*>(scratch.take(blocks_ * tiles_bytes()));
     }
-    sums_ = static_cast<float*>(scratch.take(sums_size * sizeof(float)));
-    parallel_.for_each(pack_tasks(), [&](int64_t task) { pack(0, task); });
+    sums_ = static_cast<float*>(scratch.take(sums_bytes));
+    parallel_.for_each(blocks_, [&](int64_t task) { pack(0, task); });
     for (int64_t chunk = 0; chunk < chunks_; ++chunk) {
-      const int64_t packs = chunk + 1 < chunks_ ? pack_tasks() : 0;
+      const int64_t packs = chunk + 1 < chunks_ ? blocks_ : 0;
       parallel_.for_each(packs + panels_, [&](int64_t task) {
         if (task < packs) {
           pack(chunk + 1, task);
@@ -50,90 +53,102 @@ class KernelGradient {
   }
 
  private:
-  using Block = TransposedBlock<Operand<T>>;
-  static constexpr int64_t kUnitRows = kUnit<Operand<T>>;
-  // Columns of the inputs that are packed together: whole blocks of rows of the product, and a
-  // stride that spreads over the sets of the first cache level.
-  static constexpr int64_t kGroup = 48;
-  static constexpr int64_t kBlocks = 8, kChunkRows = kBlocks * Block::kDepth;
+  using Op = Operand<T>;
+  static constexpr int64_t kUnitRows = kUnit<Op>, kDepth = ColumnTiles<Op>::kDepth;
+  static constexpr int64_t kMaxBlocks = 8, kChunkBytes = 1 << 20;
 
-  // A task packs one block of rows, of both operands.
-  int64_t pack_tasks() const { return kBlocks; }
-  int64_t group_size(int64_t group) const {
-    return min_of(kGroup, args_.shape.input_dim - group * kGroup);
+  int64_t tiles_bytes() const {
+    return ColumnTiles<Op>::size(left_dim_) * static_cast<int64_t>(sizeof(Op));
   }
-  int64_t block_rows(int64_t chunk, int64_t block) const {
-    const int64_t begin = chunk * kChunkRows + block * Block::kDepth;
-    return max_of<int64_t>(0, min_of(Block::kDepth, args_.shape.rows - begin));
+  int64_t sums_size() const { return left_dim_ * kPanel; }
+  int64_t first_row(int64_t chunk, int64_t block) const {
+    return (chunk * blocks_ + block) * kDepth;
   }
-
-  Operand<T>* left(int64_t chunk, int64_t group, int64_t block) const {
-    return left_[chunk % 2] + (group * kBlocks + block) * Block::left_size(kGroup);
+  int64_t num_rows(int64_t chunk, int64_t block) const {
+    return max_of<int64_t>(0, min_of(kDepth, rows_ - first_row(chunk, block)));
   }
-  Operand<T>* right(int64_t chunk, int64_t panel, int64_t block) const {
-    return right_[chunk % 2] + (panel * kBlocks + block) * Block::kPanelSize;
+  Op* tiles(int64_t chunk, int64_t block) const {
+    return packed_[chunk % 2] + block * ColumnTiles<Op>::size(left_dim_);
   }
 
   void pack(int64_t chunk, int64_t block) const {
-    const int64_t begin = chunk * kChunkRows + block * Block::kDepth;
-    const int64_t count = block_rows(chunk, block);
-    const int64_t depth = padded_depth<Operand<T>>(count);
-    const int64_t input_dim = args_.shape.input_dim, units = args_.shape.units;
-    for (int64_t unit = 0; unit * kUnitRows < depth; ++unit) {
-      const T *inputs[kUnitRows], *d_outputs[kUnitRows];
-      const auto row_of = [&](const T* rows, int64_t i, int64_t size, int64_t column) {
+    const int64_t first = first_row(chunk, block), count = num_rows(chunk, block);
+    Op* const to = tiles(chunk, block);
+    for (int64_t unit = 0; unit * kUnitRows < padded_depth<Op>(count); ++unit) {
+      const T* from[kUnitRows];
+      for (int64_t i = 0; i < kUnitRows; ++i) {
         const int64_t k = unit * kUnitRows + i;
-        return k < count ? rows + (begin + k) * size + column : nullptr;
-      };
-      for (int64_t group = 0; group < groups_; ++group) {
-        const int64_t column = group * kGroup;
-        for (int64_t i = 0; i < kUnitRows; ++i) {
-          inputs[i] = row_of(args_.inputs, i, input_dim, column);
-        }
-        const int64_t size = group_size(group);
-        put_left(inputs, size, 0, unit, size, left(chunk, group, block));
+        from[i] = k < count ? left_ + (first + k) * left_dim_ : nullptr;
       }
-      for (int64_t panel = 0; panel < panels_; ++panel) {
-        const int64_t column = panel * kPanel;
-        for (int64_t i = 0; i < kUnitRows; ++i) {
-          d_outputs[i] = row_of(args_.d_outputs, i, units, column);
-        }
-        put_panel_row(d_outputs, min_of<int64_t>(kPanel, units - column), unit,
-                      right(chunk, panel, block));
-      }
+      put_columns(from, left_dim_, unit, to);
     }
   }
 
   // Adds a chunk to the columns of one panel, and writes them out after the last chunk.
   void multiply(int64_t chunk, int64_t panel) const {
-    const TilesInUse tiles;
-    for (int64_t group = 0; group < groups_; ++group) {
-      const int64_t begin = group * kGroup;
-      const int64_t count = group_size(group);
-      float* const sums = sums_ + (panel * groups_ + group) * kGroup * kPanel;
-      if (chunk == 0) __builtin_memset(sums, 0, kGroup * kPanel * sizeof(float));
-      for (int64_t block = 0; block < kBlocks; ++block) {
-        const int64_t depth = padded_depth<Operand<T>>(block_rows(chunk, block));
-        if (depth == 0) break;
-        transposed_product(left(chunk, group, block), count, depth, right(chunk, panel, block),
-                           sums);
-      }
-      if (chunk + 1 < chunks_) continue;
-      for (int64_t row = 0; row < count; ++row) {
-        const int64_t column = panel * kPanel;
-        T* const to = args_.d_kernel + (begin + row) * args_.shape.units + column;
-        for (int64_t j = 0; j < kPanel && column + j < args_.shape.units; j += kLanes) {
-          store_first(to + j, load(sums + row * kPanel + j), args_.shape.units - column - j);
+    const TilesInUse tiles_in_use;
+    constexpr int64_t kPanelBytes = kDepth * kPanel * static_cast<int64_t>(sizeof(Op));
+    Scratch scratch(kPanelBytes);
+    Op* const packed = static_cast<Op*>(scratch.take(kPanelBytes));
+    float* const sums = sums_ + panel * sums_size();
+    if (chunk == 0) __builtin_memset(sums, 0, static_cast<size_t>(sums_size()) * sizeof(float));
+    for (int64_t block = 0; block < blocks_; ++block) {
+      const int64_t count = num_rows(chunk, block);
+      if (count == 0) break;
+      pack_panel(first_row(chunk, block), count, panel, packed);
+      columns_product(tiles(chunk, block), left_dim_, padded_depth<Op>(count), packed, sums);
+    }
+    if (chunk + 1 == chunks_) write(panel, sums);
+  }
+
+  void pack_panel(int64_t first, int64_t count, int64_t panel, Op* packed) const {
+    constexpr int64_t kLine = 64 / static_cast<int64_t>(sizeof(T));
+    const int64_t column = panel * kPanel, size = min_of<int64_t>(kPanel, right_dim_ - column);
+    for (int64_t unit = 0; unit * kUnitRows < padded_depth<Op>(count); ++unit) {
+      const T* from[kUnitRows];
+      for (int64_t i = 0; i < kUnitRows; ++i) {
+        const int64_t row = first + unit * kUnitRows + i;
+        from[i] = row < first + count ? right_ + row * right_dim_ + column : nullptr;
+        // The rows of the next block are on their way while this one is multiplied: no prefetcher
+        // of the processor sees pieces of rows coming.
+        if (row + kDepth >= rows_) continue;
+        for (int64_t j = 0; j < size; j += kLine) {
+          __builtin_prefetch(right_ + (row + kDepth) * right_dim_ + column + j);
         }
       }
+      put_panel_row(from, size, unit, packed);
     }
   }
 
-  const DenseBackward<T>& args_;
+  void write(int64_t panel, const float* sums) const {
+    const int64_t column = panel * kPanel, size = min_of<int64_t>(kPanel, right_dim_ - column);
+    if (!transposed_) {
+      for (int64_t row = 0; row < left_dim_; ++row) {
+        T* const to = d_kernel_ + row * right_dim_ + column;
+        for (int64_t j = 0; j < size; j += kLanes) {
+          store_first(to + j, load(sums + row * kPanel + j), size - j);
+        }
+      }
+      return;
+    }
+    for (int64_t j = 0; j < size; ++j) {
+      T* const to = d_kernel_ + (column + j) * left_dim_;
+      for_each_vec(left_dim_, [=](int64_t i, int64_t count) __attribute__((always_inline)) {
+        float lanes[kLanes] = {};
+        for (int64_t lane = 0; lane < count; ++lane) lanes[lane] = sums[(i + lane) * kPanel + j];
+        store_first(to + i, load(lanes), count);
+      });
+    }
+  }
+
   Parallel& parallel_;
-  int64_t groups_, panels_, chunks_;
-  Operand<T>*left_[2], *right_[2];
-  float* sums_;  // (panels, groups, kGroup, kPanel)
+  int64_t rows_;
+  bool transposed_;  // the result is
+  const T *left_, *right_;
+  T* d_kernel_;
+  int64_t left_dim_, right_dim_, panels_, blocks_, chunks_;
+  Op* packed_[2];  // a chunk each: (blocks, tiles)
+  float* sums_;    // (panels, left_dim, kPanel)
 };
 
 }  // namespace KERASLLM_ISA
