@@ -28,6 +28,7 @@ BENCHMARKS = {
     "language_model": "a training step of a small GPT, against the same of stock Keras layers",
     "layer_norm": "residual sum and normalisation, against keras.layers.LayerNormalization",
     "linear_cross_entropy": "a language model's last layer and its loss, against Dense and Keras's",
+    "long_text": "a training step on one text of up to 16,384 tokens, against stock Keras layers",
     "lstm": "the LSTM layer and the classifier around it, against keras.layers.LSTM",
     "regularizers": "a train step with each regulariser, against the plain one",
     "tensorboard": "an epoch with the TensorBoard callback, against one without",
