@@ -10,16 +10,17 @@ namespace {
 
 #define KERASLLM_INLINE __attribute__((always_inline))
 
-// A tensor of rows that is written in panels of kPanel columns and read again much later, or not
-// before all of it is written: past the caches where it is larger than those.
+// A tensor of rows, each of `halves` times `dim` columns, that is written in panels of kPanel
+// columns and read again much later, or not before all of it is written: past the caches where it
+// is larger than those and all vectors lie at whole ones.
 template <class T>
 class PanelWriter {
  public:
-  PanelWriter(T* data, int64_t rows, int64_t columns)
+  PanelWriter(T* data, int64_t rows, int64_t dim, int64_t halves)
       : data_(data),
-        columns_(columns),
-        streams_(rows * columns * static_cast<int64_t>(sizeof(T)) > kCachedBytes &&
-                 reinterpret_cast<uintptr_t>(data) % kVecBytes == 0 && columns % kLanes == 0) {}
+        columns_(halves * dim),
+        streams_(rows * columns_ * static_cast<int64_t>(sizeof(T)) > kCachedBytes &&
+                 reinterpret_cast<uintptr_t>(data) % kVecBytes == 0 && dim % kLanes == 0) {}
 
   T* row(int64_t index) const { return data_ + index * columns_; }
   KERASLLM_INLINE void write(T* to, Vec v, int64_t count) const {
@@ -64,6 +65,7 @@ struct KernelHalves {
     pack_rows<T>(row_at, half_columns, depth, to);
   }
 };
+
 template <class T>
 KernelHalves<T> hidden_kernel_of(const FeedForwardShape& shape, const T* kernel) {
   return {kernel, shape.input_dim, feed_forward_columns(shape), shape.dim};
@@ -94,7 +96,7 @@ void forward_of(const FeedForwardForward<T>& args, Parallel& parallel) {
   const auto pack_second = [&](int half, int64_t panel, Operand<T>* to) {
     second.pack_panel(half, panel, products.second_depth(), to);
   };
-  const PanelWriter<T> hidden(args.hidden, shape.rows, feed_forward_columns(shape));
+  const PanelWriter<T> hidden(args.hidden, shape.rows, shape.dim, kGated ? 2 : 1);
   const auto activate = [&](const typename Products::Tile& tile) {
     const bool keep = args.hidden != nullptr;
     const int64_t dim = shape.dim;
@@ -140,8 +142,8 @@ void backward_of(const FeedForwardBackward<T>& args, Parallel& parallel) {
     second.pack_transposed(half, panel, products.second_depth(), to);
   };
   const int64_t columns = feed_forward_columns(shape), blocks = products.blocks();
-  const PanelWriter<T> d_hidden(args.d_hidden, shape.rows, columns);
-  const PanelWriter<T> activated(args.activated, shape.rows, shape.dim);
+  const PanelWriter<T> d_hidden(args.d_hidden, shape.rows, shape.dim, kGated ? 2 : 1);
+  const PanelWriter<T> activated(args.activated, shape.rows, shape.dim, 1);
   Scratch scratch(blocks * columns * static_cast<int64_t>(sizeof(float)) + 64);
   auto* const block_sums = static_cast<float*>(scratch.take(blocks * columns * sizeof(float)));
   const auto slope = [&](const typename Products::Tile& tile) {
@@ -155,8 +157,8 @@ void backward_of(const FeedForwardBackward<T>& args, Parallel& parallel) {
       const T* const gates = args.hidden + (tile.begin + row) * columns + tile.column;
       T* const d_gates = d_hidden.row(tile.begin + row) + tile.column;
       T* const activations = activated.row(tile.begin + row) + tile.column;
-      Operand<T>*const to_gates = tile.to_row(0, row), *const to_values =
-                                                           tile.to_row(kGated ? 1 : 0, row);
+      Operand<T>* const to_gates = tile.to_row(0, row);
+      Operand<T>* const to_values = tile.to_row(kGated ? 1 : 0, row);
       prefetch_next_panel(gates);
       if (kGated) prefetch_next_panel(gates + dim);
       for_each_vec(tile.width, [=](int64_t i, int64_t count) KERASLLM_INLINE {
