@@ -94,6 +94,21 @@ typename ComputeType<T>::type* data_of(tensorflow::Tensor* tensor) {
   return reinterpret_cast<typename ComputeType<T>::type*>(tensor->flat<T>().data());
 }
 
+// A tensor as rows over its last axis: how many, how long, and its shape with rows of another size.
+inline int64_t rows_of(const tensorflow::Tensor& tensor) {
+  int64_t rows = 1;
+  for (int i = 0; i + 1 < tensor.dims(); ++i) rows *= tensor.dim_size(i);
+  return rows;
+}
+inline int64_t last_size(const tensorflow::Tensor& tensor) {
+  return tensor.dim_size(tensor.dims() - 1);
+}
+inline tensorflow::TensorShape with_last(const tensorflow::Tensor& tensor, int64_t size) {
+  tensorflow::TensorShape shape = tensor.shape();
+  shape.set_dim(shape.dims() - 1, size);
+  return shape;
+}
+
 inline absl::Status expect_shape(const char* op, const char* name, const tensorflow::Tensor& tensor,
                                  const tensorflow::TensorShape& expected) {
   if (tensor.shape() == expected) return absl::OkStatus();

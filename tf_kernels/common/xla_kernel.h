@@ -123,7 +123,18 @@ T* xla_output(const xla::ffi::RemainingRets& results, size_t index) {
   return static_cast<T*>((*results.get<xla::ffi::AnyBuffer>(index))->untyped_data());
 }
 
-// The same, null for a tensor without elements, which stands for one that is not there.
+// An operand as rows over its last axis.
+struct XlaRows {
+  int64_t count, size;
+};
+inline XlaRows xla_rows(const xla::ffi::RemainingArgs& arguments, size_t index) {
+  int64_t count = 1;
+  const auto sizes = arguments.get<xla::ffi::AnyBuffer>(index)->dimensions();
+  for (size_t i = 0; i + 1 < sizes.size(); ++i) count *= sizes[i];
+  return {count, sizes.back()};
+}
+
+// Data that is null for a tensor without elements, which stands for one that is not there.
 template <class T>
 const T* optional_xla_input(const xla::ffi::RemainingArgs& arguments, size_t index) {
   const xla::ffi::AnyBuffer buffer = *arguments.get<xla::ffi::AnyBuffer>(index);
@@ -176,6 +187,11 @@ inline std::string typed_handler(const char* name, tensorflow::DataType type) {
 inline xla::PrimitiveType xla_type(tensorflow::DataType type) {
   if (type == tensorflow::DT_HALF) return xla::F16;
   return type == tensorflow::DT_FLOAT ? xla::F32 : xla::BF16;
+}
+
+inline tensorflow::TensorShape with_last(tensorflow::TensorShape shape, int64_t size) {
+  shape.set_dim(shape.dims() - 1, size);
+  return shape;
 }
 
 // The shape of a dense, row-major tensor.

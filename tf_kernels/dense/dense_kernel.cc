@@ -15,19 +15,6 @@ using tensorflow::TensorShape;
 template <class T>
 using Element = typename ComputeType<T>::type;
 
-// The product of all sizes but the last.
-int64_t rows_of(const Tensor& tensor) {
-  int64_t rows = 1;
-  for (int i = 0; i + 1 < tensor.dims(); ++i) rows *= tensor.dim_size(i);
-  return rows;
-}
-int64_t last_size(const Tensor& tensor) { return tensor.dim_size(tensor.dims() - 1); }
-TensorShape with_last(const Tensor& tensor, int64_t size) {
-  TensorShape shape = tensor.shape();
-  shape.set_dim(shape.dims() - 1, size);
-  return shape;
-}
-
 // `rows` has as many elements in a row as the kernel has on this axis.
 Status check_kernel(const char* op, const Tensor& kernel, int axis, const char* name,
                     const Tensor& rows) {

@@ -13,21 +13,11 @@ using tensorflow::TensorShape;
 using tensorflow::XlaOpKernel;
 using tensorflow::XlaOpKernelContext;
 
-struct Rows {
-  int64_t count, size;
-};
-Rows rows_of(const ffi::RemainingArgs& arguments, size_t index) {
-  int64_t count = 1;
-  const auto sizes = arguments.get<ffi::AnyBuffer>(index)->dimensions();
-  for (size_t i = 0; i + 1 < sizes.size(); ++i) count *= sizes[i];
-  return {count, sizes.back()};
-}
-
 template <class T>
 ffi::Error forward(ffi::ThreadPool pool, ffi::RemainingArgs in, ffi::RemainingRets out) {
-  const Rows inputs = rows_of(in, 0);
+  const XlaRows inputs = xla_rows(in, 0);
   XlaParallel parallel(std::move(pool));
-  dense_forward({{inputs.count, inputs.size, rows_of(in, 1).size},
+  dense_forward({{inputs.count, inputs.size, xla_rows(in, 1).size},
                  xla_input<T>(in, 0),
                  xla_input<T>(in, 1),
                  optional_xla_input<float>(in, 2),
@@ -38,9 +28,9 @@ ffi::Error forward(ffi::ThreadPool pool, ffi::RemainingArgs in, ffi::RemainingRe
 
 template <class T>
 ffi::Error inputs_gradient(ffi::ThreadPool pool, ffi::RemainingArgs in, ffi::RemainingRets out) {
-  const Rows d_outputs = rows_of(in, 1);
+  const XlaRows d_outputs = xla_rows(in, 1);
   DenseBackward<T> args = {};
-  args.shape = {d_outputs.count, rows_of(in, 0).count, d_outputs.size};
+  args.shape = {d_outputs.count, xla_rows(in, 0).count, d_outputs.size};
   args.kernel = xla_input<T>(in, 0);
   args.d_outputs = xla_input<T>(in, 1);
   args.d_inputs = xla_output<T>(out, 0);
@@ -51,9 +41,9 @@ ffi::Error inputs_gradient(ffi::ThreadPool pool, ffi::RemainingArgs in, ffi::Rem
 
 template <class T>
 ffi::Error kernel_gradient(ffi::ThreadPool pool, ffi::RemainingArgs in, ffi::RemainingRets out) {
-  const Rows inputs = rows_of(in, 0);
+  const XlaRows inputs = xla_rows(in, 0);
   DenseBackward<T> args = {};
-  args.shape = {inputs.count, inputs.size, rows_of(in, 1).size};
+  args.shape = {inputs.count, inputs.size, xla_rows(in, 1).size};
   args.inputs = xla_input<T>(in, 0);
   args.d_outputs = xla_input<T>(in, 1);
   args.d_kernel = xla_output<T>(out, 0);
@@ -64,7 +54,7 @@ ffi::Error kernel_gradient(ffi::ThreadPool pool, ffi::RemainingArgs in, ffi::Rem
 
 template <class T>
 ffi::Error bias_gradient(ffi::ThreadPool pool, ffi::RemainingArgs in, ffi::RemainingRets out) {
-  const Rows d_outputs = rows_of(in, 0);
+  const XlaRows d_outputs = xla_rows(in, 0);
   DenseBackward<T> args = {};
   args.shape = {d_outputs.count, 0, d_outputs.size};
   args.d_outputs = xla_input<T>(in, 0);
@@ -97,10 +87,6 @@ class DenseXlaBase : public XlaOpKernel {
   void emit(XlaOpKernelContext* context, const char* handler, const TensorShape& shape) {
     emit_custom_call(context, typed_handler(handler, type_),
                      {row_major_like(xla_type(type_), shape)}, XlaAttributes().text());
-  }
-  static TensorShape with_last(TensorShape shape, int64_t size) {
-    shape.set_dim(shape.dims() - 1, size);
-    return shape;
   }
 
   tensorflow::DataType type_;

@@ -17,17 +17,6 @@ using tensorflow::TensorShape;
 template <class T>
 using Element = typename ComputeType<T>::type;
 
-int64_t rows_of(const Tensor& tensor) {
-  int64_t rows = 1;
-  for (int i = 0; i + 1 < tensor.dims(); ++i) rows *= tensor.dim_size(i);
-  return rows;
-}
-TensorShape with_last(const Tensor& tensor, int64_t size) {
-  TensorShape shape = tensor.shape();
-  shape.set_dim(shape.dims() - 1, size);
-  return shape;
-}
-
 class FeedForwardBase : public OpKernel {
  public:
   explicit FeedForwardBase(OpKernelConstruction* context) : OpKernel(context) {

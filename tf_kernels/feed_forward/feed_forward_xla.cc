@@ -13,20 +13,10 @@ using tensorflow::TensorShape;
 using tensorflow::XlaOpKernel;
 using tensorflow::XlaOpKernelContext;
 
-struct Rows {
-  int64_t count, size;
-};
-Rows rows_of(const ffi::RemainingArgs& arguments, size_t index) {
-  int64_t count = 1;
-  const auto sizes = arguments.get<ffi::AnyBuffer>(index)->dimensions();
-  for (size_t i = 0; i + 1 < sizes.size(); ++i) count *= sizes[i];
-  return {count, sizes.back()};
-}
-
 template <class Where, class T>
 ffi::Error forward(Where where, int64_t kind, bool gated, bool keep_hidden, ffi::RemainingArgs in,
                    ffi::RemainingRets out) {
-  const Rows inputs = rows_of(in, 0), output_kernel = rows_of(in, 3);
+  const XlaRows inputs = xla_rows(in, 0), output_kernel = xla_rows(in, 3);
   XlaParallel parallel(std::move(where.pool));
   feed_forward_forward({{inputs.count, inputs.size, output_kernel.count, output_kernel.size,
                          static_cast<GeluKind>(kind), gated},
@@ -44,9 +34,9 @@ ffi::Error forward(Where where, int64_t kind, bool gated, bool keep_hidden, ffi:
 template <class Where, class T>
 ffi::Error backward(Where where, int64_t kind, bool gated, ffi::RemainingArgs in,
                     ffi::RemainingRets out) {
-  const Rows output_kernel = rows_of(in, 1);
+  const XlaRows output_kernel = xla_rows(in, 1);
   XlaParallel parallel(std::move(where.pool));
-  feed_forward_backward({{rows_of(in, 2).count, rows_of(in, 0).count, output_kernel.count,
+  feed_forward_backward({{xla_rows(in, 2).count, xla_rows(in, 0).count, output_kernel.count,
                           output_kernel.size, static_cast<GeluKind>(kind), gated},
                          xla_input<T>(in, 0),
                          xla_input<T>(in, 1),
@@ -84,10 +74,6 @@ class FeedForwardXlaBase : public XlaOpKernel {
   }
   xla::Shape in_type(const TensorShape& shape) const {
     return row_major_like(xla_type(type_), shape);
-  }
-  static TensorShape with_last(TensorShape shape, int64_t size) {
-    shape.set_dim(shape.dims() - 1, size);
-    return shape;
   }
   static int64_t last_size(const TensorShape& shape) { return shape.dim_size(shape.dims() - 1); }
 

@@ -58,8 +58,7 @@ class GeluBase : public OpKernel {
                     TensorShape* outputs) const {
     const Tensor& inputs = context->input(0);
     TF_RETURN_IF_ERROR(expect_row(op, "inputs", inputs));
-    const int last = inputs.dims() - 1;
-    const int64_t columns = inputs.dim_size(last);
+    const int64_t columns = last_size(inputs);
     if (gated_ && columns % 2 != 0) {
       return absl::InvalidArgumentError(absl::StrCat(op, ": inputs has shape ",
                                                      inputs.shape().DebugString(),
@@ -67,11 +66,8 @@ class GeluBase : public OpKernel {
     }
     TF_RETURN_IF_ERROR(
         expect_shape_or_absent(op, "bias", context->input(1), TensorShape({columns})));
-    int64_t rows = 1;
-    for (int i = 0; i < last; ++i) rows *= inputs.dim_size(i);
-    *shape = {rows, gated_ ? columns / 2 : columns, kind_, gated_};
-    *outputs = inputs.shape();
-    outputs->set_dim(last, shape->dim);
+    *shape = {rows_of(inputs), gated_ ? columns / 2 : columns, kind_, gated_};
+    *outputs = with_last(inputs, shape->dim);
     return absl::OkStatus();
   }
 

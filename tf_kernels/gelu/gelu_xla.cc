@@ -16,10 +16,8 @@ using tensorflow::XlaOpKernel;
 using tensorflow::XlaOpKernelContext;
 
 GeluShape shape_of(const ffi::RemainingArgs& arguments, int64_t kind, bool gated) {
-  int64_t rows = 1;
-  const auto sizes = arguments.get<ffi::AnyBuffer>(0)->dimensions();
-  for (size_t i = 0; i + 1 < sizes.size(); ++i) rows *= sizes[i];
-  return {rows, gated ? sizes.back() / 2 : sizes.back(), static_cast<GeluKind>(kind), gated};
+  const XlaRows rows = xla_rows(arguments, 0);
+  return {rows.count, gated ? rows.size / 2 : rows.size, static_cast<GeluKind>(kind), gated};
 }
 
 template <class T>
@@ -92,9 +90,9 @@ class GeluXlaOp : public GeluXlaBase {
   using GeluXlaBase::GeluXlaBase;
 
   void Compile(XlaOpKernelContext* context) override {
-    tensorflow::TensorShape shape = context->InputShape(0);
-    const int last = shape.dims() - 1;
-    if (gated_) shape.set_dim(last, shape.dim_size(last) / 2);
+    const tensorflow::TensorShape inputs = context->InputShape(0);
+    const int64_t columns = inputs.dim_size(inputs.dims() - 1);
+    const auto shape = with_last(inputs, gated_ ? columns / 2 : columns);
     emit_custom_call(context, typed_handler("kerasllm_gelu", type_),
                      {row_major_like(xla_type(type_), shape)}, attributes_.text());
   }

@@ -18,10 +18,8 @@ using tensorflow::XlaOpKernelContext;
 // `seed` is the index of that operand.
 template <class Where>
 LayerNormShape shape_of(const ffi::RemainingArgs& arguments, size_t seed, bool rms, float rate) {
-  int64_t rows = 1;
-  const auto sizes = arguments.get<ffi::AnyBuffer>(0)->dimensions();
-  for (size_t i = 0; i + 1 < sizes.size(); ++i) rows *= sizes[i];
-  return {rows, sizes.back(), rms, Where::dropout(rate, xla_input<int32_t>(arguments, seed))};
+  const XlaRows rows = xla_rows(arguments, 0);
+  return {rows.count, rows.size, rms, Where::dropout(rate, xla_input<int32_t>(arguments, seed))};
 }
 
 template <class T>
