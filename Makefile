@@ -104,7 +104,9 @@ cuda-library:
 cuda-usage:
 	$(GPU_PYTHON) tf_kernels/cuda_usage.py --target sm_75 sm_80 sm_86 sm_89 sm_90
 
-TEST_GPU := $(GPU_PYTHON) -m pytest tests/cuda --confcutdir tests/cuda -k gpu -p no:cacheprovider
+# Whichever PyTorch there is may warn of what it likes.
+TEST_GPU := $(GPU_PYTHON) -m pytest tests/cuda --confcutdir tests/cuda -k gpu -p no:cacheprovider \
+  -W default --durations 10
 test-gpu: cuda-library
 	$(TEST_GPU)
 	@for tool in memcheck racecheck; do \

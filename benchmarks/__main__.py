@@ -38,12 +38,17 @@ BENCHMARKS = {
 }
 
 
-def print_as_they_come(batches):
-    rows = []
+def print_as_they_come(batches, table, rows):
     for batch in batches:
-        print(measure.table(batch, header=not rows), flush=True)
+        print(table(batch, header=not rows), flush=True)
         rows += batch
-    return rows
+
+
+def write_json(path, machine, rows):
+    part = f"{path}.part"
+    with open(part, "w", encoding="utf-8") as file:
+        json.dump({"machine": machine, "rows": [vars(row) for row in rows]}, file, indent=1)
+    os.replace(part, path)
 
 
 def main():
@@ -61,16 +66,17 @@ def main():
     benchmark = importlib.import_module(f"benchmarks.{arguments.name}")
     machine = getattr(benchmark, "machine", measure.machine)()
     print("  ".join(f"{key}: {value}" for key, value in machine.items()))
-    rows = benchmark.run(arguments.quick)
-    if inspect.isgenerator(rows):
-        rows = print_as_they_come(rows)
-    else:
-        print(getattr(benchmark, "table", measure.table)(rows))
-    if arguments.json:
-        part = f"{arguments.json}.part"
-        with open(part, "w", encoding="utf-8") as file:
-            json.dump({"machine": machine, "rows": [vars(row) for row in rows]}, file, indent=1)
-        os.replace(part, arguments.json)
+    table = getattr(benchmark, "table", measure.table)
+    batches, rows = benchmark.run(arguments.quick), []
+    if not inspect.isgenerator(batches):
+        rows = batches
+        print(table(rows))
+        batches = ()
+    try:
+        print_as_they_come(batches, table, rows)
+    finally:  # what was measured before a failure stays
+        if arguments.json:
+            write_json(arguments.json, machine, rows)
     return 0
 
 

@@ -3,6 +3,8 @@
 Needs a GPU, PyTorch and the library of `make cuda-library`; no TensorFlow, Keras or network.
 """
 
+import time
+
 
 def _torch():
     try:
@@ -25,15 +27,18 @@ def machine():
     }
 
 
-def table(rows):
+def table(rows, header=True):
     """The rows as text."""
     from benchmarks.cuda import timing
 
-    return timing.table(rows)
+    return timing.table(rows, header)
 
 
 def run(quick):
-    """Times every family; `quick`: few repeats and no `torch.compile`."""
+    """Times every family and yields its rows; `quick`: few repeats and no `torch.compile`.
+
+    A family that fails is reported at the end, behind the rows of the others.
+    """
     torch = _torch()
     from benchmarks.cuda import families, launchers, timing
 
@@ -45,21 +50,39 @@ def run(quick):
     copy_gbytes = timer.copy_bandwidth()
     print(f"copy: {copy_gbytes:.0f} GB/s, read and written")
     bench = families.Bench(kernels, timer, copy_gbytes, compiled=not quick)
-    for dtype in (torch.float32, torch.bfloat16, torch.float16):
-        families.layer_norm(bench, 32768, 1024, dtype)
-        families.gelu(bench, 16384, 4096, dtype)
-    families.layer_norm(bench, 65536, 768, torch.bfloat16)
-    families.layer_norm(bench, 8192, 8192, torch.bfloat16)
-    families.embedding(bench, 64, 512, 768, 21128)
-    families.adamw(bench, 100, 1_000_000)
+    failures, begin = [], time.perf_counter()
+    for family, *arguments in _work(families, torch):
+        bench.rows = []
+        try:
+            family(bench, *arguments)
+        except (AssertionError, RuntimeError) as error:
+            failures.append(f"{family.__name__} {arguments}: {error}"[:500])
+        torch.cuda.empty_cache()
+        yield bench.rows
+    print(f"{time.perf_counter() - begin:.0f} s")
+    if failures:
+        raise SystemExit("\n".join(["benchmarks cuda: these failed:", *failures]))
+
+
+def _work(families, torch):
+    """What is timed: a family and its arguments."""
+    half = torch.bfloat16
+    for dtype in (torch.float32, half, torch.float16):
+        yield families.layer_norm, 32768, 1024, dtype
+        yield families.gelu, 16384, 4096, dtype
+    yield families.layer_norm, 65536, 768, half
+    yield families.layer_norm, 8192, 8192, half
+    yield families.embedding, 64, 512, 768, 21128
+    yield families.adamw, 100, 1_000_000
+    for dtype in (torch.float32, torch.float16):
+        for units in (128, 256, 512, 1024):
+            yield families.lstm, 64, 128, units, dtype
     for dim in (64, 128):
         for length in (2048, 4096, 8192, 16384):
             for causal in (False, True):
-                families.attention(
-                    bench, 16384 // length, length, 2048 // dim, dim, causal, torch.bfloat16
-                )
+                heads = 2048 // dim
+                yield families.attention, 16384 // length, length, heads, dim, causal, half
     for batch in (1, 4, 16, 64):
-        families.decode_attention(bench, batch, 8192, 32, 8, 128, torch.bfloat16)
-    families.linear_cross_entropy(bench, 8192, 768, 21128)
-    families.linear_cross_entropy(bench, 8192, 4096, 131072)
-    return bench.rows
+        yield families.decode_attention, batch, 8192, 32, 8, 128, half
+    yield families.linear_cross_entropy, 8192, 768, 21128
+    yield families.linear_cross_entropy, 8192, 4096, 131072

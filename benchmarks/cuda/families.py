@@ -51,7 +51,7 @@ class Bench:
         result = {"torch": function}
         if self.compiled:
             try:
-                fast = torch.compile(function)
+                fast = torch.compile(function, dynamic=False)
                 fast(*arguments)
                 result["torch compiled"] = fast
             except Exception as error:  # no compiler, an unknown GPU: the other way is left
@@ -270,6 +270,66 @@ def adamw(bench, count, size):
     bench.rows += timing.rows("adamw", f"{count} x {size}", dtype, times, moved, bench.copy_gbytes)
 
 
+def lstm(bench, batch, time, units, dtype):
+    """Against cuDNN's by torch.nn.LSTM, its float32 products without tf32, as ours are."""
+    shape = f"{batch}x{time}x{units}"
+    torch.backends.cudnn.allow_tf32 = False
+    peer = torch.nn.LSTM(units, units, batch_first=True, device=bench.device, dtype=dtype)
+    names = ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
+    weights = [getattr(peer, name) for name in names]
+    with torch.no_grad():
+        weights[3].zero_()
+    state = -(-units // 16) * 16
+
+    def empty(*sizes, dtype=dtype):
+        return torch.empty(*sizes, device=bench.device, dtype=dtype)
+
+    inputs, d_outputs = (bench.normal(batch, time, units, dtype=dtype) for _ in range(2))
+    tensors = {
+        "inputs": inputs,
+        "kernel": weights[0].detach().T.contiguous(),
+        "recurrent_kernel": weights[1].detach().T.contiguous(),
+        "bias": weights[2].detach().clone(),
+        "outputs": empty(batch, time, units),
+        "gates": empty(time, batch, 4, state),
+        "cells": empty(time, batch, state, dtype=torch.float32),
+        "hidden": empty(time, batch, state),
+        "d_outputs": d_outputs,
+        "d_inputs": empty(batch, time, units),
+        "d_kernel": empty(units, 4 * units),
+        "d_recurrent_kernel": empty(units, 4 * units),
+        "d_bias": empty(4 * units),
+    }
+    for name in ("initial_hidden", "initial_cell", "d_final_hidden", "d_final_cell"):
+        tensors[name] = torch.zeros(batch, units, device=bench.device, dtype=dtype)
+    for name in ("final_hidden", "final_cell", "d_initial_hidden", "d_initial_cell"):
+        tensors[name] = empty(batch, units)
+    leaf = inputs.clone().requires_grad_()
+    size = 2 * inputs.numel() * inputs.element_size()
+    flops = 2 * batch * time * 4 * units * 2 * units
+    bench.add(
+        "lstm forward",
+        shape,
+        dtype,
+        lambda: bench.kernels.lstm_forward(tensors),
+        (tensors["outputs"],),
+        {"torch cuDNN": lambda: peer(leaf)[0]},
+        size,
+        flops,
+    )
+    results = ("d_inputs", "d_kernel", "d_recurrent_kernel", "d_bias")
+    bench.add(
+        "lstm backward",
+        shape,
+        dtype,
+        lambda: bench.kernels.lstm_backward(tensors),
+        [tensors[name] if name in ("d_inputs", "d_bias") else tensors[name].T for name in results],
+        {"torch cuDNN": _gradients(peer(leaf)[0], [leaf, *weights[:3]], d_outputs)},
+        2 * size,
+        2 * flops,
+    )
+
+
 def _sdpa(bench, query, key, value, **options):
     """PyTorch's attention by each backend that takes these, a dict of name -> function."""
     backends = {"torch": SDPBackend.MATH}
@@ -290,6 +350,8 @@ def _sdpa(bench, query, key, value, **options):
             result[name] = call
         except RuntimeError as error:  # the backend does not take these: the other is left
             print(f"{name}: {error}".splitlines()[0][:200])
+    if not result:  # what PyTorch chooses itself
+        result["torch"] = lambda: F.scaled_dot_product_attention(query, key, value, **options)
     return result
 
 
@@ -319,6 +381,14 @@ def attention(bench, batch, length, heads, dim, causal, dtype):
         flops,
     )
     d_results = d_outputs.transpose(1, 2)
+    backward = {}
+    for name, call in functions.items():
+        gradients = _gradients(call(), leaves, d_results)
+        try:
+            gradients()
+            backward[name] = gradients
+        except RuntimeError as error:  # forward only
+            print(f"{name}, backward: {error}".splitlines()[0][:200])
     bench.add(
         "attention backward",
         shape,
@@ -337,7 +407,7 @@ def attention(bench, batch, length, heads, dim, causal, dtype):
             causal=causal,
         ),
         [v.transpose(1, 2) for v in (d_query, d_key, d_value)],
-        {name: _gradients(call(), leaves, d_results) for name, call in functions.items()},
+        backward,
         8 * size,
         flops * 5 // 2,
     )

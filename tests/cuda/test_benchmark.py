@@ -18,6 +18,7 @@ def test_every_family_is_checked_and_timed(kernels):
     families.gelu(bench, 20, 64, torch.bfloat16)
     families.embedding(bench, 2, 9, 16, 30)
     families.adamw(bench, 3, 100)
+    families.lstm(bench, 3, 5, 16, torch.float32)
     families.attention(bench, 1, 16, 2, 16, True, torch.bfloat16)
     families.decode_attention(bench, 2, 32, 4, 2, 16, torch.bfloat16)
     families.linear_cross_entropy(bench, 12, 16, 300)
@@ -31,6 +32,8 @@ def test_every_family_is_checked_and_timed(kernels):
         "bias + GELU (tanh) backward",
         "embedding",
         "adamw",
+        "lstm forward",
+        "lstm backward",
     ):
         assert work in text
     assert all(row.p20 <= row.p50 <= row.p80 for row in bench.rows)

@@ -167,7 +167,7 @@ __global__ void __launch_bounds__(DecodeSizes<T, kDim>::kWarps* kWarp, 1)
 #pragma unroll
     for (int j = 0; j < kDim / 8; ++j) {
       const float two[2] = {sums[0][j][2 * half], sums[0][j][2 * half + 1]};
-      store(line + j * 8 + 2 * t, two);
+      store_shared(line + j * 8 + 2 * t, two);
     }
     if (t == 0) {
       ends[(warp * kRows + r) * 2] = softmax.top[0][half];

@@ -12,7 +12,10 @@
 #include <cmath>
 #include <cstdint>
 #include <cstring>
+#include <map>
+#include <mutex>
 #include <type_traits>
+#include <utility>
 
 #include "common/cuda_call.h"
 #include "common/dropout.h"
@@ -145,6 +148,9 @@ KERASLLM_DEVICE void load(const T* from, float (&to)[kWidth]) {
     to[0] = Element<T>::decode(from->bits);
   } else {
     constexpr int kWords = kWidth * static_cast<int>(sizeof(T)) / 4;
+#ifndef __CUDACC__
+    emulation::check_aligned(from, 4 * kWords);
+#endif
     const Words<kWords> words = *reinterpret_cast<const Words<kWords>*>(from);
 #pragma unroll
     for (int i = 0; i < kWidth; ++i) {
@@ -156,25 +162,56 @@ KERASLLM_DEVICE void load(const T* from, float (&to)[kWidth]) {
     }
   }
 }
+template <int kWords>
+KERASLLM_DEVICE void store_words(void* to, const Words<kWords>& words) {
+#ifdef __CUDACC__
+  // Left to nvcc, a store in a loop becomes one for each word.
+  if constexpr (kWords == 4) {
+    asm volatile("st.v4.b32 [%0], {%1, %2, %3, %4};" ::"l"(to), "r"(words.word[0]),
+                 "r"(words.word[1]), "r"(words.word[2]), "r"(words.word[3])
+                 : "memory");
+  } else if constexpr (kWords == 2) {
+    asm volatile("st.v2.b32 [%0], {%1, %2};" ::"l"(to), "r"(words.word[0]), "r"(words.word[1])
+                 : "memory");
+  } else {
+    *static_cast<Words<kWords>*>(to) = words;
+  }
+#else
+  emulation::check_aligned(to, 4 * kWords);
+  *static_cast<Words<kWords>*>(to) = words;
+#endif
+}
+// Words of one float or two half precision elements each.
+template <class T, int kWidth>
+KERASLLM_DEVICE auto encode_words(const float (&from)[kWidth]) {
+  Words<kWidth* static_cast<int>(sizeof(T)) / 4> words;
+#pragma unroll
+  for (int i = 0; i < kWidth * static_cast<int>(sizeof(T)) / 4; ++i) {
+    if constexpr (sizeof(T) == 4) {
+      words.word[i] = Element<T>::encode(from[i]);
+    } else {
+      words.word[i] = Element<T>::encode(from[2 * i]) | (Element<T>::encode(from[2 * i + 1]) << 16);
+    }
+  }
+  return words;
+}
 template <int kWidth, class T>
 KERASLLM_DEVICE void store(T* to, const float (&from)[kWidth]) {
   static_assert(kWidth * sizeof(T) <= 16, "at most 16 bytes");
   if constexpr (kWidth * sizeof(T) < 4) {
     to->bits = static_cast<uint16_t>(Element<T>::encode(from[0]));
   } else {
-    constexpr int kWords = kWidth * static_cast<int>(sizeof(T)) / 4;
-    Words<kWords> words;
-#pragma unroll
-    for (int i = 0; i < kWords; ++i) {
-      if constexpr (sizeof(T) == 4) {
-        words.word[i] = Element<T>::encode(from[i]);
-      } else {
-        words.word[i] =
-            Element<T>::encode(from[2 * i]) | (Element<T>::encode(from[2 * i + 1]) << 16);
-      }
-    }
-    *reinterpret_cast<Words<kWords>*>(to) = words;
+    store_words(to, encode_words<T>(from));
   }
+}
+// The same where `to` is seen to be shared memory: then the access need not find that out.
+template <int kWidth, class T>
+KERASLLM_DEVICE void store_shared(T* to, const float (&from)[kWidth]) {
+  const auto words = encode_words<T>(from);
+#ifndef __CUDACC__
+  emulation::check_aligned(to, sizeof(words));
+#endif
+  *reinterpret_cast<decltype(encode_words<T>(from))*>(to) = words;
 }
 // kWidth float32 numbers, four at a time where there are four.
 template <int kWidth>
@@ -303,6 +340,24 @@ KERASLLM_DEVICE void drop(const Dropout& dropout, uint64_t row, int64_t column,
 }
 
 #ifdef __CUDACC__
+// More dynamic shared memory than every block may have is to be asked for, on each device. What was
+// asked for is never lowered: another thread may be about to launch the kernel with it.
+inline int allow_shared(const void* kernel, size_t bytes) {
+  if (bytes <= 48 * 1024) return 0;
+  static std::mutex mutex;
+  static std::map<std::pair<const void*, int>, size_t> allowed;
+  int device = 0;
+  if (const cudaError_t error = cudaGetDevice(&device); error != cudaSuccess) {
+    return static_cast<int>(error);
+  }
+  const std::lock_guard<std::mutex> lock(mutex);
+  size_t& most = allowed[{kernel, device}];
+  if (bytes < most) return 0;
+  const cudaError_t error = cudaFuncSetAttribute(
+      kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(bytes));
+  if (error == cudaSuccess) most = bytes;
+  return static_cast<int>(error);
+}
 template <class T>
 struct SameType {
   using type = T;
@@ -310,12 +365,8 @@ struct SameType {
 template <class... Args>
 int launch(void (*kernel)(Args...), dim3 grid, dim3 block, size_t shared_bytes, void* stream,
            typename SameType<Args>::type... args) {
-  if (shared_bytes > 48 * 1024) {  // more than every block may have is to be asked for
-    const cudaError_t error = cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel),
-                                                   cudaFuncAttributeMaxDynamicSharedMemorySize,
-                                                   static_cast<int>(shared_bytes));
-    if (error != cudaSuccess) return static_cast<int>(error);
-  }
+  const int error = allow_shared(reinterpret_cast<const void*>(kernel), shared_bytes);
+  if (error != 0) return error;
   kernel<<<grid, block, shared_bytes, static_cast<cudaStream_t>(stream)>>>(args...);
   return static_cast<int>(cudaGetLastError());
 }
@@ -323,6 +374,17 @@ inline int clear(void* memory, int64_t bytes, void* stream) {
   if (bytes == 0) return 0;
   return static_cast<int>(
       cudaMemsetAsync(memory, 0, static_cast<size_t>(bytes), static_cast<cudaStream_t>(stream)));
+}
+// Whether the code of a kernel that runs on the current device was compiled for `target` (80 for
+// sm_80) or later: where the library has none for this GPU, the driver compiles an older one's.
+template <class... Args>
+bool is_compiled_for(void (*kernel)(Args...), int target) {
+  cudaFuncAttributes attributes;
+  if (cudaFuncGetAttributes(&attributes, reinterpret_cast<const void*>(kernel)) != cudaSuccess) {
+    cudaGetLastError();  // the launch will say what is wrong
+    return false;
+  }
+  return attributes.ptxVersion >= target;
 }
 // Bytes of shared memory that a block may have on the current device; 0 if it cannot be told.
 inline int64_t shared_memory_limit() {
@@ -337,6 +399,10 @@ inline int64_t shared_memory_limit() {
 #else
 using emulation::launch;
 inline int64_t shared_memory_limit() { return emulation::shared_limit(); }
+template <class... Args>
+bool is_compiled_for(void (*)(Args...), int) {
+  return true;
+}
 inline int clear(void* memory, int64_t bytes, void*) {
   if (bytes > 0) memset(memory, 0, static_cast<size_t>(bytes));
   return 0;

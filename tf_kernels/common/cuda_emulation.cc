@@ -150,6 +150,10 @@ void set_shared_limit(int64_t bytes) {
   most_shared = std::min(bytes, static_cast<int64_t>(kSharedBytes));
 }
 
+void check_aligned(const void* address, size_t bytes) {
+  if (reinterpret_cast<uintptr_t>(address) % bytes != 0) fail("an access of an unaligned address");
+}
+
 void copy_async(void* to, const void* from, int bytes, bool real) {
   const uintptr_t size = static_cast<uintptr_t>(bytes);
   if (reinterpret_cast<uintptr_t>(to) % size != 0 || reinterpret_cast<uintptr_t>(from) % size != 0)

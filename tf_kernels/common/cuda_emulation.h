@@ -71,6 +71,9 @@ uint16_t float_to_half(float value);
 int64_t shared_limit();
 void set_shared_limit(int64_t bytes);
 
+// Ends the program where an access of so many bytes is not aligned to them.
+void check_aligned(const void* address, size_t bytes);
+
 // cp.async: the bytes arrive as late as they may, when they are waited for, or, under an odd order
 // (set_order), as soon as they are asked for.
 void copy_async(void* to, const void* from, int bytes, bool real);

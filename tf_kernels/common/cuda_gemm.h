@@ -146,7 +146,7 @@ struct FmaShare {
 #pragma unroll
         for (int k = 0; k < 4; ++k) to[depth_at(e) + k][side_at(e)] = values[e][k];
       } else {
-        store(&to[depth_at(e)][side_at(e)], values[e]);
+        store_shared(&to[depth_at(e)][side_at(e)], values[e]);
       }
     }
   }

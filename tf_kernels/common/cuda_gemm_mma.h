@@ -178,11 +178,15 @@ __global__ void __launch_bounds__(MmaTile::kThreads, 1)
   if constexpr (kTensorCoresServe) mma_gemm<T, kAAlong, kBAlong>(problem, epilogue);
 }
 
+// Tells which target's code runs here.
+__global__ void target_kernel() {}
+
 // Whether products of T run on tensor cores here: all GPUs from sm_80 on have the memory, those
-// before have not.
+// before have not. A later GPU may run code for an earlier one, in which mma_gemm_kernel is empty.
 template <class T>
 bool gemm_on_tensor_cores() {
-  return sizeof(T) == 2 && shared_memory_limit() >= kMmaSharedBytes;
+  return sizeof(T) == 2 && shared_memory_limit() >= kMmaSharedBytes &&
+         is_compiled_for(&target_kernel, 80);
 }
 
 // Columns of a tile.

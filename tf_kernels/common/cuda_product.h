@@ -18,8 +18,8 @@ __global__ void __launch_bounds__(kSide* kSide)
     product_kernel(int64_t rows, int64_t columns, int64_t depth, A a, B b, Store store) {
   __shared__ float a_tile[kDepth][kTile + 1], b_tile[kDepth][kTile + 1];
   const int thread = threadIdx.x, x = thread % kSide, y = thread / kSide;
-  const int64_t row = static_cast<int64_t>(blockIdx.y) * kTile;
-  const int64_t column = static_cast<int64_t>(blockIdx.x) * kTile;
+  const int64_t across = cuda_ceil_div(columns, kTile);
+  const int64_t row = blockIdx.x / across * kTile, column = blockIdx.x % across * kTile;
   float sums[kEach][kEach] = {};
   for (int64_t first = 0; first < depth; first += kDepth) {
     for (int e = thread; e < kDepth * kTile; e += kSide * kSide) {
@@ -57,13 +57,14 @@ __global__ void __launch_bounds__(kSide* kSide)
   }
 }
 
-// At most 65535 * kTile rows.
+// At most 2^31 - 1 tiles.
 template <bool kAAlong, bool kBAlong, class A, class B, class Store>
 int product(int64_t rows, int64_t columns, int64_t depth, const A& a, const B& b,
             const Store& store, void* stream) {
   if (rows == 0 || columns == 0) return 0;
-  const dim3 grid(static_cast<unsigned>(cuda_ceil_div(columns, kTile)),
-                  static_cast<unsigned>(cuda_ceil_div(rows, kTile)));
+  const int64_t tiles = cuda_ceil_div(columns, kTile) * cuda_ceil_div(rows, kTile);
+  if (tiles > 0x7fffffff) return kCudaNotSupported;
+  const dim3 grid(static_cast<unsigned>(tiles));
   return launch(&product_kernel<kAAlong, kBAlong, A, B, Store>, grid, dim3(kSide * kSide), 0,
                 stream, rows, columns, depth, a, b, store);
 }

@@ -1,17 +1,17 @@
 // The LSTM on the GPU, plain: the input's part of the gates for all steps in one product, then a
 // launch a step for the recurrent part, the activations and the new states; backward two launches a
-// step, then the products over all steps at once. A thread owns one unit of one row.
+// step, then the products over all steps at once. A step's products are those of lstm_cuda_step.h.
 #include <utility>
 
 #include "common/cuda.h"
+#include "common/cuda_column_sums.h"
 #include "common/cuda_gemm_mma.h"
 #include "common/cuda_product.h"
 #include "lstm/lstm_cuda.h"
+#include "lstm/lstm_cuda_step.h"
 
 namespace kerasllm {
 namespace {
-
-constexpr int kBlock = 16;  // rows, units and depth of a step's tiles
 
 // lstm_state_size, which is for the host.
 KERASLLM_DEVICE int64_t lstm_state_size_of(int64_t units) {
@@ -40,33 +40,28 @@ struct Place {
 
 // hidden, next_hidden and cells are (batch, units) in float32; inputs_part (time, batch, 4 * units)
 // has the bias in it.
+// `wide`: four neighbouring units are aligned.
 template <class T>
-__global__ void __launch_bounds__(kBlock* kBlock)
-    step_kernel(LstmForward<T> args, int64_t step, const float* inputs_part, const float* hidden,
-                float* next_hidden, float* cells) {
-  __shared__ float hidden_tile[kBlock][kBlock + 1], weights[4][kBlock][kBlock + 1];
+__global__ void __launch_bounds__(kStepThreads)
+    step_kernel(LstmForward<T> args, int64_t step, bool wide, const float* inputs_part,
+                const float* hidden, float* next_hidden, float* cells) {
+  using Product = StepProduct<4 * kBlock, 64>;  // column 4 * unit + gate
+  alignas(16) __shared__ float shared[Product::kShared];
   const int64_t units = args.shape.units, state = lstm_state_size_of(units);
   const Place place(args.shape);
-  const int x = threadIdx.x % kBlock, y = threadIdx.x / kBlock;
-  float gates[4] = {};
-  for (int64_t first = 0; first < units; first += kBlock) {
-    const bool has_hidden = place.row < args.shape.batch && first + x < units;
-    hidden_tile[y][x] = has_hidden ? hidden[place.row * units + first + x] : 0.0f;
-    for (int g = 0; g < 4; ++g) {
-      const bool has_weight = first + y < units && place.unit < units;
-      weights[g][y][x] =
-          has_weight
-              ? load_one(args.recurrent_kernel + (first + y) * 4 * units + g * units + place.unit)
-              : 0.0f;
-    }
-    __syncthreads();
-#pragma unroll
-    for (int k = 0; k < kBlock; ++k) {
-#pragma unroll
-      for (int g = 0; g < 4; ++g) gates[g] += hidden_tile[y][k] * weights[g][k][x];
-    }
-    __syncthreads();
-  }
+  float gates[4];
+  Product::template run<false>(
+      units,
+      [&](int r, int64_t k, float (&v)[4]) {
+        const int64_t row = static_cast<int64_t>(blockIdx.y) * kBlock + r;
+        load_four(hidden + row * units + k, row < args.shape.batch ? units - k : 0, wide, v);
+      },
+      [&](int index, int64_t k, float (&v)[4]) {
+        const int64_t unit = static_cast<int64_t>(blockIdx.x) * kBlock + index % 4 * 4;
+        load_four(args.recurrent_kernel + (k * 4 + index / 4) * units + unit,
+                  k < units ? units - unit : 0, wide, v);
+      },
+      [](int index, int i) { return (index % 4 * 4 + i) * 4 + index / 4; }, shared, gates);
   if (!place.inside) return;
   const int64_t at = place.row * units + place.unit;
   const int64_t saved = step * args.shape.batch + place.row;
@@ -167,31 +162,29 @@ __global__ void __launch_bounds__(kBlock* kBlock)
 
 // d_before (batch, units): the gradient by the hidden state before `step`.
 template <class T>
-__global__ void __launch_bounds__(kBlock* kBlock)
-    hidden_gradient_kernel(LstmBackward<T> args, int64_t step, const float* d_gates,
+__global__ void __launch_bounds__(kStepThreads)
+    hidden_gradient_kernel(LstmBackward<T> args, int64_t step, bool wide, const float* d_gates,
                            const float* d_hidden, float* d_before) {
-  __shared__ float gates_tile[kBlock][kBlock + 1], weights[kBlock][kBlock + 1];
+  using Product = StepProduct<kBlock, 128>;
+  alignas(16) __shared__ float shared[Product::kShared];
   const int64_t units = args.shape.units, depth = 4 * units;
   const Place place(args.shape);
-  const int x = threadIdx.x % kBlock, y = threadIdx.x / kBlock;
   const float* const rows = d_gates + step * args.shape.batch * depth;
-  const int64_t weights_unit = static_cast<int64_t>(blockIdx.x) * kBlock + y;
-  float sum = 0.0f;
-  for (int64_t first = 0; first < depth; first += kBlock) {
-    const bool in_depth = first + x < depth;
-    gates_tile[y][x] =
-        in_depth && place.row < args.shape.batch ? rows[place.row * depth + first + x] : 0.0f;
-    weights[y][x] = in_depth && weights_unit < units
-                        ? load_one(args.recurrent_kernel + weights_unit * depth + first + x)
-                        : 0.0f;
-    __syncthreads();
-#pragma unroll
-    for (int k = 0; k < kBlock; ++k) sum += gates_tile[y][k] * weights[x][k];
-    __syncthreads();
-  }
+  float sum[1];
+  Product::template run<true>(
+      depth,
+      [&](int r, int64_t k, float (&v)[4]) {
+        const int64_t row = static_cast<int64_t>(blockIdx.y) * kBlock + r;
+        load_four(rows + row * depth + k, row < args.shape.batch ? depth - k : 0, wide, v);
+      },
+      [&](int index, int64_t k, float (&v)[4]) {
+        const int64_t unit = static_cast<int64_t>(blockIdx.x) * kBlock + index;
+        load_four(args.recurrent_kernel + unit * depth + k, unit < units ? depth - k : 0, wide, v);
+      },
+      [](int index, int) { return index; }, shared, sum);
   if (!place.inside) return;
   const int64_t at = place.row * units + place.unit;
-  d_before[at] = is_active(args, step, place.row) ? sum : d_hidden[at];
+  d_before[at] = is_active(args, step, place.row) ? sum[0] : d_hidden[at];
 }
 
 template <class T>
@@ -253,9 +246,6 @@ struct Matrix {  // row-major, or its transpose
   KERASLLM_DEVICE float operator()(int64_t i, int64_t j) const {
     return load_one(data + (transposed ? j * stride + i : i * stride + j));
   }
-};
-struct Ones {
-  KERASLLM_DEVICE float operator()(int64_t, int64_t) const { return 1.0f; }
 };
 template <class T>
 struct StoreBiased {
@@ -345,12 +335,13 @@ int forward(const LstmForward<T>& args, void* scratch, void* stream) {
   float* hidden = inputs_part + rows * width;
   float* next_hidden = hidden + states;
   float* const cells = next_hidden + states;
+  const bool wide = s.units % 4 == 0 && aligned_to_16(args.recurrent_kernel, hidden);
   const dim3 block(kBlock * kBlock);
   KERASLLM_RETURN_IF_ERROR(inputs_product(args, inputs_part, stream));
   KERASLLM_RETURN_IF_ERROR(
       launch(&begin_kernel<T>, grid_of(s), block, 0, stream, args, hidden, cells));
   for (int64_t step = 0; step < s.time; ++step) {
-    KERASLLM_RETURN_IF_ERROR(launch(&step_kernel<T>, grid_of(s), block, 0, stream, args, step,
+    KERASLLM_RETURN_IF_ERROR(launch(&step_kernel<T>, grid_of(s), block, 0, stream, args, step, wide,
                                     inputs_part, hidden, next_hidden, cells));
     std::swap(hidden, next_hidden);
   }
@@ -366,6 +357,7 @@ int backward(const LstmBackward<T>& args, void* scratch, void* stream) {
   float* d_before = d_hidden + states;
   float* const d_cells = d_before + states;
   float* const carried = d_cells + states;
+  const bool wide = aligned_to_16(args.recurrent_kernel, d_gates);
   const dim3 block(kBlock * kBlock), grid = grid_of(s);
   if (states > 0) {
     KERASLLM_RETURN_IF_ERROR(launch(&begin_backward_kernel<T>, grid, block, 0, stream, args,
@@ -374,7 +366,7 @@ int backward(const LstmBackward<T>& args, void* scratch, void* stream) {
       KERASLLM_RETURN_IF_ERROR(launch(&gates_gradient_kernel<T>, grid, block, 0, stream, args, step,
                                       d_hidden, d_cells, carried, d_gates));
       KERASLLM_RETURN_IF_ERROR(launch(&hidden_gradient_kernel<T>, grid, block, 0, stream, args,
-                                      step, d_gates, d_hidden, d_before));
+                                      step, wide, d_gates, d_hidden, d_before));
       std::swap(d_hidden, d_before);
     }
     KERASLLM_RETURN_IF_ERROR(
@@ -391,8 +383,7 @@ int backward(const LstmBackward<T>& args, void* scratch, void* stream) {
       s.units, width, rows,
       HiddenBefore<T>{{s}, args.initial_hidden, args.hidden, lstm_state_size(s.units)}, gates,
       StoreMatrix<T>{args.d_recurrent_kernel, width}, stream)));
-  return product<false, false>(1, width, rows, Ones{}, gates, StoreMatrix<T>{args.d_bias, width},
-                               stream);
+  return sum_partials(d_gates, rows, width, width, args.d_bias, args.d_bias, stream);
 }
 
 int64_t scratch_bytes(const LstmShape& s, int64_t states) {
