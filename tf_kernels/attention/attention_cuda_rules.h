@@ -12,6 +12,15 @@ namespace {
 constexpr int kMostLength = 1 << 29;  // sums of three places fit in an int
 constexpr int64_t kMostBlocks = 0x7fffffff;
 
+// made_anew() where the compiler would spill registers otherwise; on sm_90 it does not.
+KERASLLM_DEVICE int made_anew_below_sm_90(int v) {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 900
+  return made_anew(v);
+#else
+  return v;
+#endif
+}
+
 // Right to 2e-7, which is much where v is small, but little beside the products of half precision.
 KERASLLM_DEVICE float fast_tanh(float v) {
   return 1.0f - 2.0f / (1.0f + fast_exp2(2.0f * kLog2E * v));
@@ -140,7 +149,8 @@ struct Head {
         for_each([&](float& x, int, int, int, int, int) { x *= options.scale * kUnit<T>; });
       }
       if (masked) {
-        const int64_t first = batch * options.mask_batch_stride + head * options.mask_head_stride;
+        const int64_t first = made_anew_below_sm_90(batch) * options.mask_batch_stride +
+                              made_anew_below_sm_90(head) * options.mask_head_stride;
         const auto place = [&](int q, int k) { return first + q * options.mask_query_stride + k; };
         if (options.mask_type == MaskType::kBool) {
           const uint8_t* const mask = static_cast<const uint8_t*>(options.mask);

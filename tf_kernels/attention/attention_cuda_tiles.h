@@ -59,6 +59,14 @@ struct Tile {
   }
 };
 
+// On sm_75 the compiler would bring so many of a product's loads forward that registers spill; all
+// lanes of the warp call it.
+KERASLLM_DEVICE void hold_back_loads() {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 800
+  __syncwarp();
+#endif
+}
+
 // products[block][panel] += rows `row` and on of `a` times the rows of `b`, transposed.
 template <int kBlocks, int kPanels, class T, int kDim>
 KERASLLM_DEVICE void multiply_rows(const Tile<T, kDim>& a, int row, const Tile<T, kDim>& b, int dim,
@@ -73,6 +81,7 @@ KERASLLM_DEVICE void multiply_rows(const Tile<T, kDim>& a, int row, const Tile<T
 #pragma unroll
     for (int step = 0; step < kDim / 16; ++step) {
       if (kDim > 128 && step * 16 >= dim) break;
+      hold_back_loads();
       uint32_t left[kBlocks][4];
 #pragma unroll
       for (int i = 0; i < kBlocks; ++i) {
@@ -123,7 +132,7 @@ KERASLLM_DEVICE void multiply_rows(const Tile<T, kDim>& a, int row, const Tile<T
   }
 }
 
-// sums += a times the rows of `b`, their columns from `column`, a multiple of 16, on.
+// sums += a times the rows of `b`, their columns from `column`, a multiple of 32, on.
 template <int kBlocks, int kDepth, int kPanels, class T, int kDim>
 KERASLLM_DEVICE void multiply_columns(const float (&a)[kBlocks][kDepth][4], const Tile<T, kDim>& b,
                                       int column, int dim, float (&sums)[kBlocks][kPanels][4]) {
@@ -133,6 +142,7 @@ KERASLLM_DEVICE void multiply_columns(const float (&a)[kBlocks][kDepth][4], cons
     const T* const b_rows = b.data + made_anew(lane % 16 * kDim);
 #pragma unroll
     for (int step = 0; step < kDepth / 2; ++step) {
+      hold_back_loads();
       uint32_t left[kBlocks][4];
 #pragma unroll
       for (int i = 0; i < kBlocks; ++i) {
@@ -156,10 +166,13 @@ KERASLLM_DEVICE void multiply_columns(const float (&a)[kBlocks][kDepth][4], cons
       }
     }
   } else {
+    // (2 j + t / 2) ^ r is (2 j ^ r / 2 * 2) + (t / 2 ^ r % 2): two places, of even and of odd
+    // rows, and the rest is known to the compiler. `column` is a multiple of 32.
     const int t = lane % 4;
+    const T* const even_rows = b.data + made_anew(column + t * 2);
+    const T* const odd_rows = b.data + made_anew(column + (t ^ 2) * 2);
 #pragma unroll
     for (int k = 0; k < kDepth * 8; ++k) {
-      const int b_chunk = made_anew(column / 4 + t / 2);
       float left[kBlocks][2];
 #pragma unroll
       for (int i = 0; i < kBlocks; ++i) {
@@ -173,7 +186,8 @@ KERASLLM_DEVICE void multiply_columns(const float (&a)[kBlocks][kDepth][4], cons
       for (int j = 0; j < kPanels; ++j) {
         if (kDim > 128 && j % 4 == 0 && column + j * 8 >= dim) break;
         float right[2];
-        kerasllm::load(b.chunk(k, b_chunk + 2 * j) + t % 2 * 2, right);
+        const int chunk = 2 * j ^ k % 8 / 2 * 2;
+        kerasllm::load((k % 2 == 0 ? even_rows : odd_rows) + k * kDim + chunk * 4, right);
 #pragma unroll
         for (int i = 0; i < kBlocks; ++i) {
 #pragma unroll

@@ -11,11 +11,14 @@
 namespace kerasllm {
 namespace {
 
-template <class T, int kDim>
+// `kTuring`: for sm_75, where half precision has no mma.sync of depth 16, and none for bfloat16.
+// What stands in for them takes registers: tiles of heads of 128 have half as many keys there.
+template <class T, int kDim, bool kTuring>
 struct ForwardSizes {
   static constexpr bool kHalf = sizeof(T) == 2;
+  static constexpr bool kHasTuring = kHalf && kDim == 128;
   static constexpr int kBlocks = kHalf && kDim <= 128 ? 2 : 1;  // of 16 rows of queries, a warp
-  static constexpr bool kWide = kDim > (kHalf ? 128 : 64);
+  static constexpr bool kWide = kDim > (kHalf && !kTuring ? 128 : 64);
   static constexpr int kPanels = (kHalf ? 8 : 4) / (kWide ? 2 : 1);  // of 8 keys, a tile
   static constexpr int kKeys = 8 * kPanels;
   static constexpr int kWarps = kHalf || kDim != 128 ? 4 : 8;  // with 4, registers spill
@@ -27,11 +30,25 @@ struct ForwardSizes {
   }
 };
 
-template <class T, int kDim>
-__global__ void __launch_bounds__(ForwardSizes<T, kDim>::kWarps* kWarp, 1)
+// Blocks of sm_75 have 64 KB of shared memory, those of all later GPUs more.
+constexpr int64_t kTuringShared = 64 * 1024;
+
+// Whether a kernel that has a `kTuring` is compiled for the GPU at hand: else it is empty.
+template <bool kTuring>
+constexpr __host__ __device__ bool compiled_here() {
+#ifdef __CUDA_ARCH__
+  return kTuring == (__CUDA_ARCH__ < 800);
+#else
+  return true;
+#endif
+}
+
+template <class T, int kDim, bool kTuring>
+__global__ void __launch_bounds__(ForwardSizes<T, kDim, kTuring>::kWarps* kWarp, 1)
     attention_forward_kernel(AttentionForward<T> args, const Padding* padding, bool aligned,
                              bool pairs) {
-  using Sizes = ForwardSizes<T, kDim>;
+  using Sizes = ForwardSizes<T, kDim, kTuring>;
+  if constexpr (Sizes::kHasTuring && !compiled_here<kTuring>()) return;
   constexpr int kBlocks = Sizes::kBlocks, kPanels = Sizes::kPanels, kKeys = Sizes::kKeys;
   KERASLLM_DYNAMIC_SHARED(shared);
   const AttentionShape& shape = args.shape;
@@ -138,13 +155,16 @@ __global__ void __launch_bounds__(ForwardSizes<T, kDim>::kWarps* kWarp, 1)
              row, real, 0, value_dim, pairs);
 }
 
-template <class T, int kDim>
+template <class T, int kDim, bool kTuring = false>
 int forward_of(const AttentionForward<T>& args, const Padding* padding, void* stream) {
-  using Sizes = ForwardSizes<T, kDim>;
+  using Sizes = ForwardSizes<T, kDim, kTuring>;
+  const int64_t limit = shared_memory_limit();
+  if constexpr (Sizes::kHasTuring && !kTuring) {
+    if (limit <= kTuringShared) return forward_of<T, kDim, true>(args, padding, stream);
+  }
   const AttentionShape& shape = args.shape;
   constexpr int kChunk = Tile<T, kDim>::kChunk;
   const bool drops = args.options.dropout.threshold != 0;
-  const int64_t limit = shared_memory_limit();
   int warps = Sizes::kWarps;
   while (warps > 1 && Sizes::shared_bytes(warps, drops) > limit) warps /= 2;
   const int64_t bytes = Sizes::shared_bytes(warps, drops);
@@ -153,7 +173,7 @@ int forward_of(const AttentionForward<T>& args, const Padding* padding, void* st
   const bool aligned = shape.head_dim % kChunk == 0 && shape.value_dim % kChunk == 0 &&
                        aligned_to_16(args.query, args.key, args.value);
   const bool pairs = shape.value_dim % 2 == 0 && aligned_to_16(args.outputs);
-  return launch(&attention_forward_kernel<T, kDim>,
+  return launch(&attention_forward_kernel<T, kDim, kTuring>,
                 dim3(static_cast<unsigned>(blocks * shape.batch)),
                 dim3(static_cast<unsigned>(warps * kWarp)), static_cast<size_t>(bytes), stream,
                 args, padding, aligned, pairs);
