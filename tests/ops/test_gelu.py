@@ -154,3 +154,25 @@ def test_the_kind_of_an_activation():
     assert kind_of(gelu_tanh) == "tanh"
     assert kind_of(keras.activations.get("swish")) == "silu"
     assert kind_of(keras.activations.tanh) is None
+
+
+@needs_native
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("gated", [False, True])
+def test_results_larger_than_the_caches_have_the_bits_of_small_ones(gated, dtype):
+    """The kernel writes them past the caches."""
+    rows = 4200 if dtype == "float32" else 8400  # above 16 MiB
+    whole_inputs, bias = arguments((rows, 2048 if gated else 1024), dtype)
+
+    def results(count):
+        inputs = whole_inputs[:count]
+        with tf.GradientTape() as tape:
+            tape.watch(inputs)
+            outputs = gelu(inputs, bias, gated=gated)
+            loss = tf.reduce_sum(tf.square(tf.cast(outputs, "float32")))
+        return [outputs, tape.gradient(loss, inputs)]
+
+    for whole, part in zip(results(rows), results(rows // 3), strict=True):
+        np.testing.assert_array_equal(
+            tf.cast(whole[: rows // 3], "float32"), tf.cast(part, "float32")
+        )

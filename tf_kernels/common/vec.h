@@ -72,31 +72,6 @@ inline HalfVec to_bfloat16(Vec v) {
 }
 inline void store(bfloat16* p, Vec v) { *reinterpret_cast<UnalignedHalfVec*>(p) = to_bfloat16(v); }
 
-// Past the caches: for tensors larger than those, which a store would first read and then drive out
-// what is still in use. `p` is aligned to the vector; stream_end() comes before another thread
-// reads.
-inline void stream(float* p, Vec v) {
-#if defined(__AVX512F__)
-  _mm512_stream_ps(p, reinterpret_cast<__m512>(v));
-#elif defined(__AVX2__) && !defined(KERASLLM_AMX)
-  _mm256_stream_ps(p, reinterpret_cast<__m256>(v));
-#else
-  store(p, v);
-#endif
-}
-inline void stream(bfloat16* p, Vec v) {
-#if defined(__AVX512F__)
-  _mm256_stream_si256(reinterpret_cast<__m256i*>(p), reinterpret_cast<__m256i>(to_bfloat16(v)));
-#else
-  store(p, v);
-#endif
-}
-inline void stream_end() {
-#ifdef __SSE2__
-  _mm_sfence();
-#endif
-}
-
 // The first `count` elements, the others zero; `count` may be kLanes or more.
 template <class T>
 inline Vec load_first(const T* p, int64_t count) {

@@ -1,5 +1,6 @@
 // What lies between the two products, forward and backward.
 #include "common/column_sums.h"
+#include "common/streaming.h"
 #include "feed_forward/feed_forward_dispatch.h"
 #include "feed_forward/feed_forward_products.h"
 #include "gelu/gelu_activations.h"
@@ -11,28 +12,19 @@ namespace {
 #define KERASLLM_INLINE __attribute__((always_inline))
 
 // A tensor of rows, each of `halves` times `dim` columns, that is written in panels of kPanel
-// columns and read again much later, or not before all of it is written: past the caches where it
-// is larger than those and all vectors lie at whole ones.
+// columns and read again much later, or not before all of it is written.
 template <class T>
 class PanelWriter {
  public:
   PanelWriter(T* data, int64_t rows, int64_t dim, int64_t halves)
-      : data_(data),
-        columns_(halves * dim),
-        streams_(rows * columns_ * static_cast<int64_t>(sizeof(T)) > kCachedBytes &&
-                 reinterpret_cast<uintptr_t>(data) % kVecBytes == 0 && dim % kLanes == 0) {}
+      : data_(data), columns_(halves * dim), streams_(worth_streaming(data, halves * rows, dim)) {}
 
   T* row(int64_t index) const { return data_ + index * columns_; }
   KERASLLM_INLINE void write(T* to, Vec v, int64_t count) const {
-    if (streams_ && count >= kLanes) {
-      stream(to, v);
-    } else {
-      store_first(to, v, count);
-    }
+    stream_or_store_first(streams_, to, v, count);
   }
 
  private:
-  static constexpr int64_t kCachedBytes = 8 << 20;
   T* data_;
   int64_t columns_;
   bool streams_;

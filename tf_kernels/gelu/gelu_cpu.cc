@@ -1,5 +1,6 @@
 // Element by element in registers: what it costs is reading and writing memory once.
 #include "common/column_sums.h"
+#include "common/streaming.h"
 #include "gelu/gelu_activations.h"
 #include "gelu/gelu_dispatch.h"
 
@@ -25,7 +26,7 @@ inline void add_to_sum(float* sums, int64_t i, int64_t count, Vec v) {
 }
 
 template <class Act, bool kGated, class T>
-void forward_row(const GeluForward<T>& args, int64_t row) {
+void forward_row(const GeluForward<T>& args, bool streams, int64_t row) {
   const int64_t dim = args.shape.dim;
   const T* const inputs = args.inputs + row * (kGated ? 2 : 1) * dim;
   const float* const bias = args.bias;
@@ -33,13 +34,13 @@ void forward_row(const GeluForward<T>& args, int64_t row) {
   for_each_vec(dim, [=](int64_t i, int64_t count) KERASLLM_INLINE {
     Vec y = Act::value(biased(inputs, bias, i, count));
     if (kGated) y *= biased(inputs + dim, part_of(bias, dim), i, count);
-    store_first(outputs + i, y, count);
+    stream_or_store_first(streams, outputs + i, y, count);
   });
 }
 
 // Adds the row's gradient by the inputs to `sums` (columns), if there are any.
 template <class Act, bool kGated, class T>
-void backward_row(const GeluBackward<T>& args, int64_t row, float* sums) {
+void backward_row(const GeluBackward<T>& args, bool streams, int64_t row, float* sums) {
   const int64_t dim = args.shape.dim, columns = (kGated ? 2 : 1) * dim;
   const T *const inputs = args.inputs + row * columns, *const d_outputs =
                                                            args.d_outputs + row * dim;
@@ -52,10 +53,10 @@ void backward_row(const GeluBackward<T>& args, int64_t row, float* sums) {
     if (kGated) {
       d_gate *= biased(inputs + dim, part_of(bias, dim), i, count);
       const Vec d_value = d * act.value;
-      store_first(d_inputs + dim + i, d_value, count);
+      stream_or_store_first(streams, d_inputs + dim + i, d_value, count);
       add_to_sum(sums == nullptr ? nullptr : sums + dim, i, count, d_value);
     }
-    store_first(d_inputs + i, d_gate, count);
+    stream_or_store_first(streams, d_inputs + i, d_gate, count);
     add_to_sum(sums, i, count, d_gate);
   });
 }
@@ -65,9 +66,14 @@ void forward_of(const GeluForward<T>& args, Parallel& parallel) {
   constexpr int64_t kTaskElements = 32 * 1024;
   const int64_t rows = args.shape.rows;
   const int64_t task_rows = max_of(int64_t{1}, kTaskElements / max_of(int64_t{1}, args.shape.dim));
+  const bool streams =
+      args.outputs != args.inputs && worth_streaming(args.outputs, rows, args.shape.dim);
   parallel.for_each(ceil_div(rows, task_rows), [&](int64_t task) {
     const int64_t end = min_of(rows, (task + 1) * task_rows);
-    for (int64_t row = task * task_rows; row < end; ++row) forward_row<Act, kGated>(args, row);
+    for (int64_t row = task * task_rows; row < end; ++row) {
+      forward_row<Act, kGated>(args, streams, row);
+    }
+    if (streams) stream_end();
   });
 }
 
@@ -75,11 +81,15 @@ template <class Act, bool kGated, class T>
 void backward_of(const GeluBackward<T>& args, Parallel& parallel) {
   const bool sum = args.d_bias != nullptr;
   const int64_t columns = sum ? gelu_columns(args.shape) : 0;
+  const bool streams =
+      args.d_inputs != args.inputs && args.d_inputs != args.d_outputs &&
+      worth_streaming(args.d_inputs, (kGated ? 2 : 1) * args.shape.rows, args.shape.dim);
   sum_columns(args.shape.rows, columns, args.d_bias, parallel,
               [&](int64_t row, int64_t end, float* sums) {
                 for (; row < end; ++row) {
-                  backward_row<Act, kGated>(args, row, sum ? sums : nullptr);
+                  backward_row<Act, kGated>(args, streams, row, sum ? sums : nullptr);
                 }
+                if (streams) stream_end();
               });
 }
 

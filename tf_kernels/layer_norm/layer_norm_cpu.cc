@@ -2,6 +2,7 @@
 // read and written once.
 #include "common/column_sums.h"
 #include "common/random.h"
+#include "common/streaming.h"
 #include "layer_norm/layer_norm_dispatch.h"
 
 namespace kerasllm {
@@ -63,11 +64,10 @@ inline void for_each_dropped(const LayerNormShape& shape, int64_t row, const Bod
 }
 
 template <class T>
-void add_row(const LayerNormForward<T>& args, int64_t row) {
+void add_row(const LayerNormForward<T>& args, int64_t row, T* sum) {
   const int64_t dim = args.shape.dim;
   const T* const inputs = args.inputs + row * dim;
   const T* const residual = args.residual + row * dim;
-  T* const sum = args.sum + row * dim;
   if (args.shape.dropout.threshold == 0) {
     for_each_vec(dim, [=](int64_t i, int64_t count) KERASLLM_INLINE {
       store_first(sum + i, load_first(residual + i, count) + load_first(inputs + i, count), count);
@@ -108,11 +108,29 @@ Sums zero_and_mean_square(const T* values, int64_t dim) {
   return {0.0f, sums.first / static_cast<float>(dim)};
 }
 
+// Which results are streamed. The sum is read again and again: it waits in a buffer then.
+struct Streams {
+  bool outputs, sum;
+};
 template <class T>
-void normalise_row(const LayerNormForward<T>& args, int64_t row) {
+Streams streams_of(const LayerNormForward<T>& args) {
+  const auto is_streamed = [&](const T* result) {
+    return result != nullptr && result != args.inputs && result != args.residual &&
+           worth_streaming(result, args.shape.rows, args.shape.dim);
+  };
+  return {is_streamed(args.outputs), is_streamed(args.sum)};
+}
+
+template <class T>
+void normalise_row(const LayerNormForward<T>& args, Streams streams, int64_t row, T* buffer) {
   const int64_t dim = args.shape.dim;
-  if (args.sum != nullptr) add_row(args, row);
-  const T* const values = (args.sum != nullptr ? args.sum : args.inputs) + row * dim;
+  const T* values = args.inputs + row * dim;
+  T* const sum = args.sum == nullptr ? nullptr : args.sum + row * dim;
+  if (sum != nullptr) {
+    T* const to = streams.sum ? buffer : sum;
+    add_row(args, row, to);
+    values = to;
+  }
   const Sums moments =
       args.shape.rms ? zero_and_mean_square(values, dim) : mean_and_variance(values, dim);
   const float mean = moments.first;
@@ -122,10 +140,12 @@ void normalise_row(const LayerNormForward<T>& args, int64_t row) {
   const float *const gamma = args.gamma, *const beta = args.beta;
   T* const outputs = args.outputs + row * dim;
   for_each_vec(dim, [=](int64_t i, int64_t count) KERASLLM_INLINE {
-    Vec v = (load_first(values + i, count) - mean) * reciprocal_deviation;
+    const Vec value = load_first(values + i, count);
+    Vec v = (value - mean) * reciprocal_deviation;
     if (gamma != nullptr) v *= load_first(gamma + i, count);
     if (beta != nullptr) v += load_first(beta + i, count);
-    store_first(outputs + i, v, count);
+    stream_or_store_first(streams.outputs, outputs + i, v, count);
+    if (streams.sum) stream(sum + i, value);
   });
 }
 
@@ -133,18 +153,25 @@ template <class T>
 void forward(const LayerNormForward<T>& args, Parallel& parallel) {
   constexpr int64_t kTaskElements = 32 * 1024;
   const int64_t rows = args.shape.rows;
+  const Streams streams = streams_of(args);
   const int64_t task_rows = max_of(int64_t{1}, kTaskElements / max_of(int64_t{1}, args.shape.dim));
   parallel.for_each(ceil_div(rows, task_rows), [&](int64_t task) {
     const int64_t end = min_of(rows, (task + 1) * task_rows);
-    for (int64_t row = task * task_rows; row < end; ++row) normalise_row(args, row);
+    const int64_t buffer_bytes = args.shape.dim * static_cast<int64_t>(sizeof(T));
+    Scratch scratch(streams.sum ? buffer_bytes : 0);
+    T* const buffer = streams.sum ? static_cast<T*>(scratch.take(buffer_bytes)) : nullptr;
+    for (int64_t row = task * task_rows; row < end; ++row) {
+      normalise_row(args, streams, row, buffer);
+    }
+    if (streams.outputs || streams.sum) stream_end();
   });
 }
 
 // With x the normalised row and g = d_outputs * gamma:
 //   d_sum = reciprocal_deviation * (g - mean of g - x * mean of g * x), without the mean where rms
 template <class T>
-void differentiate_row(const LayerNormBackward<T>& args, int64_t row, float* gamma_sums,
-                       float* beta_sums) {
+void differentiate_row(const LayerNormBackward<T>& args, bool streams, int64_t row,
+                       float* gamma_sums, float* beta_sums) {
   const int64_t dim = args.shape.dim;
   const float mean = args.mean[row], reciprocal_deviation = args.reciprocal_deviation[row];
   const T *const sum = args.sum + row * dim, *const d_outputs = args.d_outputs + row * dim;
@@ -173,15 +200,15 @@ void differentiate_row(const LayerNormBackward<T>& args, int64_t row, float* gam
   T* const d_inputs = args.d_inputs + row * dim;
   if (args.shape.dropout.threshold == 0) {
     for_each_vec(dim, [=](int64_t i, int64_t count) KERASLLM_INLINE {
-      store_first(d_inputs + i, gradient(i, count), count);
+      stream_or_store_first(streams, d_inputs + i, gradient(i, count), count);
     });
     return;
   }
   T* const d_residual = args.d_residual + row * dim;
   for_each_dropped(args.shape, row, [=](int64_t i, int64_t count, Vec factors) KERASLLM_INLINE {
     const Vec d = gradient(i, count);
-    store_first(d_residual + i, d, count);
-    store_first(d_inputs + i, d * factors, count);
+    stream_or_store_first(streams, d_residual + i, d, count);
+    stream_or_store_first(streams, d_inputs + i, d * factors, count);
   });
 }
 
@@ -191,8 +218,15 @@ void backward(const LayerNormBackward<T>& args, Parallel& parallel) {
   const int64_t size = 2 * dim * static_cast<int64_t>(sizeof(float));
   Scratch scratch(size);
   float* const sums = static_cast<float*>(scratch.take(size));
+  const auto is_streamed = [&](const T* result) {
+    return result != args.sum && result != args.d_outputs && result != args.d_sum &&
+           worth_streaming(result, args.shape.rows, dim);
+  };
+  const bool streams =
+      is_streamed(args.d_inputs) && (args.d_residual == nullptr || is_streamed(args.d_residual));
   sum_columns(args.shape.rows, 2 * dim, sums, parallel, [&](int64_t row, int64_t end, float* part) {
-    for (; row < end; ++row) differentiate_row(args, row, part, part + dim);
+    for (; row < end; ++row) differentiate_row(args, streams, row, part, part + dim);
+    if (streams) stream_end();
   });
   __builtin_memcpy(args.d_gamma, sums, static_cast<size_t>(size) / 2);
   __builtin_memcpy(args.d_beta, sums + dim, static_cast<size_t>(size) / 2);
