@@ -15,6 +15,10 @@
 
 #include "common/bfloat16.h"
 
+// On a function that works through a row: everything it calls is compiled into it. Left to itself
+// the compiler calls small functions, vectors passing through memory, once a file has grown.
+#define KERASLLM_FLATTEN __attribute__((flatten))
+
 namespace kerasllm {
 namespace KERASLLM_ISA {
 

@@ -89,7 +89,7 @@ void forward_of(const FeedForwardForward<T>& args, Parallel& parallel) {
     second.pack_panel(half, panel, products.second_depth(), to);
   };
   const PanelWriter<T> hidden(args.hidden, shape.rows, shape.dim, kGated ? 2 : 1);
-  const auto activate = [&](const typename Products::Tile& tile) {
+  const auto activate = [&](const typename Products::Tile& tile) KERASLLM_FLATTEN {
     const bool keep = args.hidden != nullptr;
     const int64_t dim = shape.dim;
     const float* const bias =
@@ -138,7 +138,7 @@ void backward_of(const FeedForwardBackward<T>& args, Parallel& parallel) {
   const PanelWriter<T> activated(args.activated, shape.rows, shape.dim, 1);
   Scratch scratch(blocks * columns * static_cast<int64_t>(sizeof(float)) + 64);
   auto* const block_sums = static_cast<float*>(scratch.take(blocks * columns * sizeof(float)));
-  const auto slope = [&](const typename Products::Tile& tile) {
+  const auto slope = [&](const typename Products::Tile& tile) KERASLLM_FLATTEN {
     const int64_t dim = shape.dim;
     float* const gate_sums = block_sums + tile.block * columns + tile.column;
     float* const value_sums = gate_sums + (kGated ? dim : 0);

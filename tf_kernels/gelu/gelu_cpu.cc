@@ -26,7 +26,7 @@ inline void add_to_sum(float* sums, int64_t i, int64_t count, Vec v) {
 }
 
 template <class Act, bool kGated, class T>
-void forward_row(const GeluForward<T>& args, bool streams, int64_t row) {
+KERASLLM_FLATTEN void forward_row(const GeluForward<T>& args, bool streams, int64_t row) {
   const int64_t dim = args.shape.dim;
   const T* const inputs = args.inputs + row * (kGated ? 2 : 1) * dim;
   const float* const bias = args.bias;
@@ -40,7 +40,8 @@ void forward_row(const GeluForward<T>& args, bool streams, int64_t row) {
 
 // Adds the row's gradient by the inputs to `sums` (columns), if there are any.
 template <class Act, bool kGated, class T>
-void backward_row(const GeluBackward<T>& args, bool streams, int64_t row, float* sums) {
+KERASLLM_FLATTEN void backward_row(const GeluBackward<T>& args, bool streams, int64_t row,
+                                   float* sums) {
   const int64_t dim = args.shape.dim, columns = (kGated ? 2 : 1) * dim;
   const T *const inputs = args.inputs + row * columns, *const d_outputs =
                                                            args.d_outputs + row * dim;
@@ -67,7 +68,7 @@ void forward_of(const GeluForward<T>& args, Parallel& parallel) {
   const int64_t rows = args.shape.rows;
   const int64_t task_rows = max_of(int64_t{1}, kTaskElements / max_of(int64_t{1}, args.shape.dim));
   const bool streams =
-      args.outputs != args.inputs && worth_streaming(args.outputs, rows, args.shape.dim);
+      args.outputs != args.inputs && worth_streaming_at_once(args.outputs, rows, args.shape.dim);
   parallel.for_each(ceil_div(rows, task_rows), [&](int64_t task) {
     const int64_t end = min_of(rows, (task + 1) * task_rows);
     for (int64_t row = task * task_rows; row < end; ++row) {
@@ -83,7 +84,7 @@ void backward_of(const GeluBackward<T>& args, Parallel& parallel) {
   const int64_t columns = sum ? gelu_columns(args.shape) : 0;
   const bool streams =
       args.d_inputs != args.inputs && args.d_inputs != args.d_outputs &&
-      worth_streaming(args.d_inputs, (kGated ? 2 : 1) * args.shape.rows, args.shape.dim);
+      worth_streaming_at_once(args.d_inputs, (kGated ? 2 : 1) * args.shape.rows, args.shape.dim);
   sum_columns(args.shape.rows, columns, args.d_bias, parallel,
               [&](int64_t row, int64_t end, float* sums) {
                 for (; row < end; ++row) {

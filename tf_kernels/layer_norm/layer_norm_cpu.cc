@@ -116,13 +116,14 @@ template <class T>
 Streams streams_of(const LayerNormForward<T>& args) {
   const auto is_streamed = [&](const T* result) {
     return result != nullptr && result != args.inputs && result != args.residual &&
-           worth_streaming(result, args.shape.rows, args.shape.dim);
+           worth_streaming_at_once(result, args.shape.rows, args.shape.dim);
   };
   return {is_streamed(args.outputs), is_streamed(args.sum)};
 }
 
 template <class T>
-void normalise_row(const LayerNormForward<T>& args, Streams streams, int64_t row, T* buffer) {
+KERASLLM_FLATTEN void normalise_row(const LayerNormForward<T>& args, Streams streams, int64_t row,
+                                    T* buffer) {
   const int64_t dim = args.shape.dim;
   const T* values = args.inputs + row * dim;
   T* const sum = args.sum == nullptr ? nullptr : args.sum + row * dim;
@@ -170,8 +171,8 @@ void forward(const LayerNormForward<T>& args, Parallel& parallel) {
 // With x the normalised row and g = d_outputs * gamma:
 //   d_sum = reciprocal_deviation * (g - mean of g - x * mean of g * x), without the mean where rms
 template <class T>
-void differentiate_row(const LayerNormBackward<T>& args, bool streams, int64_t row,
-                       float* gamma_sums, float* beta_sums) {
+KERASLLM_FLATTEN void differentiate_row(const LayerNormBackward<T>& args, bool streams, int64_t row,
+                                        float* gamma_sums, float* beta_sums) {
   const int64_t dim = args.shape.dim;
   const float mean = args.mean[row], reciprocal_deviation = args.reciprocal_deviation[row];
   const T *const sum = args.sum + row * dim, *const d_outputs = args.d_outputs + row * dim;
@@ -220,7 +221,7 @@ void backward(const LayerNormBackward<T>& args, Parallel& parallel) {
   float* const sums = static_cast<float*>(scratch.take(size));
   const auto is_streamed = [&](const T* result) {
     return result != args.sum && result != args.d_outputs && result != args.d_sum &&
-           worth_streaming(result, args.shape.rows, dim);
+           worth_streaming_at_once(result, args.shape.rows, dim);
   };
   const bool streams =
       is_streamed(args.d_inputs) && (args.d_residual == nullptr || is_streamed(args.d_residual));
