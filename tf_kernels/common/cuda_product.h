@@ -13,8 +13,9 @@ constexpr int kTile = 64, kDepth = 16, kSide = 16;  // kSide x kSide threads, 4 
 constexpr int kEach = kTile / kSide;
 
 // kAlong: neighbouring threads read neighbours along the depth k, else along i or j.
+// Two blocks a multiprocessor: left to choose, ptxas spills to have three.
 template <bool kAAlong, bool kBAlong, class A, class B, class Store>
-__global__ void __launch_bounds__(kSide* kSide)
+__global__ void __launch_bounds__(kSide* kSide, 2)
     product_kernel(int64_t rows, int64_t columns, int64_t depth, A a, B b, Store store) {
   alignas(16) __shared__ float a_tile[kDepth][kTile + 4], b_tile[kDepth][kTile + 4];
   const int thread = threadIdx.x, x = thread % kSide * kEach, y = thread / kSide * kEach;
