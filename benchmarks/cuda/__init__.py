@@ -50,8 +50,15 @@ def run(quick):
     copy_gbytes = timer.copy_bandwidth()
     print(f"copy: {copy_gbytes:.0f} GB/s, read and written")
     bench = families.Bench(kernels, timer, copy_gbytes, compiled=not quick)
+    yield from _one_by_one(bench, _work(families, torch))
+
+
+def _one_by_one(bench, work):
+    """The rows of each family of `work`; at the end a sentence for those that failed."""
+    import torch
+
     failures, begin = [], time.perf_counter()
-    for family, *arguments in _work(families, torch):
+    for family, *arguments in work:
         bench.rows = []
         try:
             family(bench, *arguments)

@@ -4,8 +4,10 @@ import pathlib
 import subprocess
 import sys
 
+import pytest
 import torch
 
+from benchmarks import cuda
 from benchmarks.cuda import families, timing
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -37,6 +39,23 @@ def test_every_family_is_checked_and_timed(kernels):
     ):
         assert work in text
     assert all(row.p20 <= row.p50 <= row.p80 for row in bench.rows)
+
+
+def test_a_family_that_fails_loses_no_other():
+    class Bench:
+        rows = ()
+
+    def works(bench, name):
+        bench.rows.append(name)
+
+    def fails(bench, name):
+        bench.rows.append("begun")
+        raise AssertionError("differs by 7")
+
+    batches = cuda._one_by_one(Bench(), [(works, "a"), (fails, "b"), (works, "c")])
+    assert [next(batches) for _ in range(3)] == [["a"], ["begun"], ["c"]]
+    with pytest.raises(SystemExit, match=r"fails \['b'\]: differs by 7"):
+        next(batches)
 
 
 def test_without_a_gpu_it_says_so_and_imports_no_tensorflow():

@@ -94,20 +94,17 @@ __global__ void __launch_bounds__(DecodeSizes<T, kDim>::kWarps* kWarp, 1)
   float sums[1][kDim / 8][4] = {};
   OnlineSoftmax<T, 1> softmax;
   if (begin < end) {
-    for (int r = 0; r < kRows; ++r) {
-      const Tile<T, kDim> line = {queries.data};
+    const int each = aligned ? queries.kChunk : 1;  // elements at a time
+#pragma unroll 1
+    for (int e = threadIdx.x * each; e < kRows * kDim; e += blockDim.x * each) {
+      const int r = e / kDim, k = e % kDim;
+      const bool there = r < rows && k < dim;
+      const T* const from = args.query + (there ? row_of(r) * dim + k : 0);
+      T* const to = queries.chunk(r, k / queries.kChunk) + k % queries.kChunk;
       if (aligned) {
-        for (int c = threadIdx.x; c < Tile<T, kDim>::kChunks; c += blockDim.x) {
-          const bool copies = r < rows && c * line.kChunk < dim;
-          copy_async<16>(line.chunk(r, c),
-                         args.query + (copies ? row_of(r) * dim + c * line.kChunk : 0), copies);
-        }
+        copy_async<16>(to, from, there);
       } else {
-        for (int k = threadIdx.x; k < kDim; k += blockDim.x) {
-          T value = {};
-          if (r < rows && k < dim) value = args.query[row_of(r) * dim + k];
-          line.chunk(r, k / line.kChunk)[k % line.kChunk] = value;
-        }
+        *to = there ? *from : T();
       }
     }
     const int64_t cache = (batch * shape.num_key_value_heads + key_head) * shape.max_length * dim;

@@ -13,32 +13,52 @@ constexpr int kTile = 64, kDepth = 16, kSide = 16;  // kSide x kSide threads, 4 
 constexpr int kEach = kTile / kSide;
 
 // kAlong: neighbouring threads read neighbours along the depth k, else along i or j.
+// Two blocks a multiprocessor: left to choose, ptxas spills to have three.
 template <bool kAAlong, bool kBAlong, class A, class B, class Store>
-__global__ void __launch_bounds__(kSide* kSide)
+__global__ void __launch_bounds__(kSide* kSide, 2)
     product_kernel(int64_t rows, int64_t columns, int64_t depth, A a, B b, Store store) {
-  __shared__ float a_tile[kDepth][kTile + 1], b_tile[kDepth][kTile + 1];
-  const int thread = threadIdx.x, x = thread % kSide, y = thread / kSide;
+  alignas(16) __shared__ float a_tile[kDepth][kTile + 4], b_tile[kDepth][kTile + 4];
+  const int thread = threadIdx.x, x = thread % kSide * kEach, y = thread / kSide * kEach;
   const int64_t across = cuda_ceil_div(columns, kTile);
   const int64_t row = blockIdx.x / across * kTile, column = blockIdx.x % across * kTile;
-  float sums[kEach][kEach] = {};
-  for (int64_t first = 0; first < depth; first += kDepth) {
-    for (int e = thread; e < kDepth * kTile; e += kSide * kSide) {
-      const int ka = kAAlong ? e % kDepth : e / kTile, i = kAAlong ? e / kDepth : e % kTile;
-      const int kb = kBAlong ? e % kDepth : e / kTile, j = kBAlong ? e / kDepth : e % kTile;
+  // The next part of the operands is on its way while this one is multiplied.
+  constexpr int kParts = kDepth * kTile / (kSide * kSide);
+  float a_part[kParts], b_part[kParts];
+  const auto place = [&](int part, bool along, int& k, int& side) {
+    const int e = part * kSide * kSide + thread;
+    k = along ? e % kDepth : e / kTile;
+    side = along ? e / kDepth : e % kTile;
+  };
+  const auto read = [&](int64_t first) {
+#pragma unroll
+    for (int part = 0; part < kParts; ++part) {
+      int ka, i, kb, j;
+      place(part, kAAlong, ka, i);
+      place(part, kBAlong, kb, j);
       const bool a_inside = row + i < rows && first + ka < depth;
       const bool b_inside = column + j < columns && first + kb < depth;
-      a_tile[ka][i] = a_inside ? a(row + i, first + ka) : 0.0f;
-      b_tile[kb][j] = b_inside ? b(first + kb, column + j) : 0.0f;
+      a_part[part] = a_inside ? a(row + i, first + ka) : 0.0f;
+      b_part[part] = b_inside ? b(first + kb, column + j) : 0.0f;
+    }
+  };
+  float sums[kEach][kEach] = {};
+  read(0);
+  for (int64_t first = 0; first < depth; first += kDepth) {
+#pragma unroll
+    for (int part = 0; part < kParts; ++part) {
+      int ka, i, kb, j;
+      place(part, kAAlong, ka, i);
+      place(part, kBAlong, kb, j);
+      a_tile[ka][i] = a_part[part];
+      b_tile[kb][j] = b_part[part];
     }
     __syncthreads();
+    if (first + kDepth < depth) read(first + kDepth);
 #pragma unroll
     for (int k = 0; k < kDepth; ++k) {
       float left[kEach], right[kEach];
-#pragma unroll
-      for (int e = 0; e < kEach; ++e) {
-        left[e] = a_tile[k][y + e * kSide];
-        right[e] = b_tile[k][x + e * kSide];
-      }
+      load(&a_tile[k][y], left);
+      load(&b_tile[k][x], right);
 #pragma unroll
       for (int i = 0; i < kEach; ++i) {
 #pragma unroll
@@ -51,7 +71,7 @@ __global__ void __launch_bounds__(kSide* kSide)
   for (int i = 0; i < kEach; ++i) {
 #pragma unroll
     for (int j = 0; j < kEach; ++j) {
-      const int64_t to_row = row + y + i * kSide, to_column = column + x + j * kSide;
+      const int64_t to_row = row + y + i, to_column = column + x + j;
       if (to_row < rows && to_column < columns) store(to_row, to_column, sums[i][j]);
     }
   }

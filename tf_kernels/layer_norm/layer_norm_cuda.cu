@@ -120,8 +120,9 @@ __global__ void __launch_bounds__(kMostTeam) forward_kernel(LayerNormForward<T> 
   }
 }
 
-// Team `team` of all teams takes `team_rows` rows from team * team_rows on. Where kPacks > 0 it
-// also sums up d_gamma and d_beta over them: partials (teams, 2, dim).
+// Team `team` of all teams takes `team_rows` rows from team * team_rows on. Where kPacks > 0 the
+// block also sums up d_gamma and d_beta over its teams' rows: partials (blocks, 2, dim). Dynamic
+// shared memory: shared_bytes().
 template <class T, int kWidth, int kPacks>
 __global__ void __launch_bounds__(kMostTeam)
     backward_kernel(LayerNormBackward<T> args, int64_t team_rows, float* partials) {
@@ -193,12 +194,31 @@ __global__ void __launch_bounds__(kMostTeam)
     });
   }
   if constexpr (kPacks > 0) {
-    if (team * team_rows >= rows) return;
+    KERASLLM_DYNAMIC_SHARED(of_team);
+    // for_each(body(sum, place in of_team)).
+    const auto for_each = [&](const auto& body) {
+#pragma unroll
+      for (int p = 0; p < kPacks; ++p) {
+#pragma unroll
+        for (int k = 0; k < kWidth; ++k) {
+          const int place = (p * kWidth + k) * 2 * blockDim.x + threadIdx.x;
+          body(d_gamma[p][k], place);
+          body(d_beta[p][k], place + blockDim.x);
+        }
+      }
+    };
+    for (unsigned other = 1; other < blockDim.y; ++other) {
+      __syncthreads();  // the team before has been added
+      if (threadIdx.y == other) for_each([&](float sum, int place) { of_team[place] = sum; });
+      __syncthreads();
+      if (threadIdx.y == 0) for_each([&](float& sum, int place) { sum += of_team[place]; });
+    }
+    if (threadIdx.y != 0) return;
 #pragma unroll
     for (int p = 0; p < kPacks; ++p) {
       const int64_t column = (static_cast<int64_t>(p) * blockDim.x + threadIdx.x) * kWidth;
       if (column >= dim) continue;
-      float* const to = partials + team * 2 * dim + column;
+      float* const to = partials + blockIdx.x * 2 * dim + column;
       store_floats(to, d_gamma[p]);
       store_floats(to + dim, d_beta[p]);
     }
@@ -209,12 +229,12 @@ __global__ void __launch_bounds__(kMostTeam)
 // by element. To be run before that kernel, whose results may lie where its inputs do.
 template <class T>
 __global__ void __launch_bounds__(kThreads)
-    column_sums_kernel(LayerNormBackward<T> args, int64_t team_rows, float* partials) {
+    column_sums_kernel(LayerNormBackward<T> args, int64_t block_rows, float* partials) {
   const int64_t dim = args.shape.dim;
   const int64_t column = static_cast<int64_t>(blockIdx.y) * blockDim.x + threadIdx.x;
   if (column >= dim) return;
-  const int64_t begin = blockIdx.x * team_rows;
-  const int64_t end = cuda_min(args.shape.rows, begin + team_rows);
+  const int64_t begin = blockIdx.x * block_rows;
+  const int64_t end = cuda_min(args.shape.rows, begin + block_rows);
   float d_gamma = 0.0f, d_beta = 0.0f;
   for (int64_t row = begin; row < end; ++row) {
     const float x =
@@ -232,8 +252,8 @@ __global__ void __launch_bounds__(kThreads)
 struct Plan {
   int team;           // threads of a row
   int block_teams;    // rows that a block takes at a time
-  int64_t teams;      // of backward
-  int64_t team_rows;  // of each
+  int64_t blocks;     // of backward
+  int64_t team_rows;  // of each of their teams
   bool in_registers;  // if the addresses are multiples of 16 too
 
   Plan(const LayerNormShape& shape, int width) {
@@ -244,10 +264,15 @@ struct Plan {
            team * (in_registers ? kept : 4) < (in_registers ? packs : shape.dim))
       team *= 2;
     block_teams = team < kThreads ? kThreads / team : 1;
-    constexpr int64_t kAllThreads = 132 * 256, kLeastRows = 16;
-    const int64_t most = kAllThreads / team;
-    team_rows = cuda_max(cuda_ceil_div(shape.rows, most), kLeastRows);
-    teams = cuda_ceil_div(shape.rows, team_rows);
+    // As many blocks as an H100 runs at a time, yet rows enough to be worth their partial sums.
+    constexpr int64_t kMostBlocks = 2 * 132, kLeastRows = 16;
+    team_rows = cuda_max(cuda_ceil_div(shape.rows, kMostBlocks * block_teams),
+                         cuda_ceil_div(kLeastRows, block_teams));
+    blocks = cuda_ceil_div(shape.rows, block_rows());
+  }
+  int64_t block_rows() const { return team_rows * block_teams; }
+  size_t shared_bytes() const {
+    return block_teams == 1 ? 0 : sizeof(float) * 2 * kPartFloats * static_cast<size_t>(team);
   }
   dim3 block() const {
     return dim3(static_cast<unsigned>(team), static_cast<unsigned>(block_teams));
@@ -279,16 +304,16 @@ int backward(const LayerNormBackward<T>& args, void* scratch, void* stream) {
   const bool fast = plan.in_registers && aligned_to_16(args.sum, args.d_outputs, args.d_sum,
                                                        args.d_inputs, args.d_residual, args.gamma);
   if (!fast) {
-    const dim3 grid(static_cast<unsigned>(plan.teams),
+    const dim3 grid(static_cast<unsigned>(plan.blocks),
                     static_cast<unsigned>(cuda_ceil_div(dim, kThreads)));
     KERASLLM_RETURN_IF_ERROR(launch(&column_sums_kernel<T>, grid, dim3(kThreads), 0, stream, args,
-                                    plan.team_rows, partials));
+                                    plan.block_rows(), partials));
   }
-  const dim3 grid(static_cast<unsigned>(cuda_ceil_div(plan.teams, plan.block_teams)));
-  KERASLLM_RETURN_IF_ERROR(
-      launch(fast ? &backward_kernel<T, kWidth, kPartFloats / kWidth> : &backward_kernel<T, 1, 0>,
-             grid, plan.block(), 0, stream, args, plan.team_rows, partials));
-  return sum_partials(partials, plan.teams, 2 * dim, dim, args.d_gamma, args.d_beta, stream);
+  const dim3 grid(static_cast<unsigned>(plan.blocks));
+  KERASLLM_RETURN_IF_ERROR(launch(
+      fast ? &backward_kernel<T, kWidth, kPartFloats / kWidth> : &backward_kernel<T, 1, 0>, grid,
+      plan.block(), fast ? plan.shared_bytes() : 0, stream, args, plan.team_rows, partials));
+  return sum_partials(partials, plan.blocks, 2 * dim, dim, args.d_gamma, args.d_beta, stream);
 }
 
 }  // namespace
@@ -314,7 +339,7 @@ int64_t kerasllm_cuda_layer_norm_backward_scratch(int type, const void* args) {
     using T = decltype(t);
     const auto& shape = static_cast<const kerasllm::LayerNormBackward<T>*>(args)->shape;
     const kerasllm::Plan plan(shape, kerasllm::kVectorWidth<T>);
-    bytes = plan.teams * 2 * shape.dim * static_cast<int64_t>(sizeof(float));
+    bytes = plan.blocks * 2 * shape.dim * static_cast<int64_t>(sizeof(float));
     return 0;
   });
   return bytes;
