@@ -389,28 +389,30 @@ def attention(bench, batch, length, heads, dim, causal, dtype):
             backward[name] = gradients
         except RuntimeError as error:  # forward only
             print(f"{name}, backward: {error}".splitlines()[0][:200])
-    bench.add(
-        "attention backward",
-        shape,
-        dtype,
-        lambda: bench.kernels.attention_backward(
-            query,
-            key,
-            value,
-            outputs,
-            log_sum_exp,
-            d_outputs,
-            d_query,
-            d_key,
-            d_value,
-            scale,
-            causal=causal,
-        ),
-        [v.transpose(1, 2) for v in (d_query, d_key, d_value)],
-        backward,
-        8 * size,
-        flops * 5 // 2,
-    )
+    for name, deterministic in (("atomics", False), ("deterministic", True)):
+        bench.add(
+            f"attention backward, {name}"[:26],
+            shape,
+            dtype,
+            lambda deterministic=deterministic: bench.kernels.attention_backward(
+                query,
+                key,
+                value,
+                outputs,
+                log_sum_exp,
+                d_outputs,
+                d_query,
+                d_key,
+                d_value,
+                scale,
+                deterministic=deterministic,
+                causal=causal,
+            ),
+            [v.transpose(1, 2) for v in (d_query, d_key, d_value)],
+            backward,
+            8 * size,
+            flops * 5 // 2,
+        )
 
 
 def decode_attention(bench, batch, length, heads, kv_heads, dim, dtype):

@@ -332,12 +332,14 @@ class Launchers:
         d_key,
         d_value,
         scale,
+        deterministic=True,
         **options,
     ):
         shared = self._attention(query, key, value, scale, **options)
         pointers = (outputs, log_sum_exp, d_outputs, d_query, d_key, d_value)
         args = AttentionBackward(*shared, *map(_pointer, pointers))
-        self._launch("attention_backward", TYPES[query.dtype], args, scratch=True)
+        kind = TYPES[query.dtype]
+        self._launch("attention_backward", kind, args, int(deterministic), scratch=True)
 
     def _vocabulary_inputs(self, hidden_states, kernel, labels, bias, options):
         rows, dim = hidden_states.shape

@@ -1,5 +1,6 @@
 """Attention on the GPU against float64 and PyTorch's plain operations."""
 
+import itertools
 import math
 from dataclasses import dataclass, field
 
@@ -62,6 +63,8 @@ CASES = {
     "head of 96": Case(1, 140, 70, 1, 1, 96, options={"rate": 0.1}),
     "head of 192": Case(1, 70, 60, 2, 1, 192, options={"causal": True}),
     "head of 256": Case(1, 70, 40, 2, 1, 256, options={"causal": True, "rate": 0.1}),
+    "grouped": Case(2, 70, 280, 4, 2, 64, options={"causal": True, "rate": 0.2}, offset=(210, 100)),
+    "grouped window": Case(1, 161, 150, 4, 1, 128, options={"window": 40}),
     "negative scale": Case(1, 20, 40, 1, 1, 64, options={"scale": -0.2}),
 }
 
@@ -189,26 +192,31 @@ def check_forward(kernels, inputs, name, repeats=None):
 
 
 def check_backward(kernels, inputs, forward, wide, reference, plain, plain_outputs, name):
+    """Both forms: the deterministic one has the same bits in every run, and the keys' and values'
+    gradients of the other have them, too."""
     sources = {"d_query": inputs.query, "d_key": inputs.key, "d_value": inputs.value}
     shapes = {key: (tuple(tensor.shape), inputs.dtype) for key, tensor in sources.items()}
-    results = Results(inputs.device, **shapes)
     outputs, log_sum_exp = forward["outputs"].clone(), forward["log_sum_exp"].clone()
-    run(
-        kernels,
-        results,
-        lambda: kernels.attention_backward(
-            *sources.values(),
-            outputs,
-            log_sum_exp,
-            inputs.d_outputs,
-            *results.tensors.values(),
-            **inputs.options,
-        ),
-    )
     gradients = torch.autograd.grad(reference, wide, inputs.d_outputs.double())
     plain_gradients = torch.autograd.grad(plain_outputs, plain, inputs.d_outputs)
-    for key, gradient, plain_gradient in zip(sources, gradients, plain_gradients, strict=True):
-        check_error(f"{key} {name} {inputs.dtype}", results[key], gradient, plain_gradient)
+    for deterministic in (True, False):
+        results = Results(inputs.device, **shapes)
+
+        def launch(results=results, deterministic=deterministic):
+            kernels.attention_backward(
+                *sources.values(),
+                outputs,
+                log_sum_exp,
+                inputs.d_outputs,
+                *results.tensors.values(),
+                deterministic=deterministic,
+                **inputs.options,
+            )
+
+        run(kernels, results, launch, varies=() if deterministic else ("d_query",))
+        for key, gradient, plain_gradient in zip(sources, gradients, plain_gradients, strict=True):
+            case = f"{key} {name} {inputs.dtype}{'' if deterministic else ' by atomics'}"
+            check_error(case, results[key], gradient, plain_gradient)
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
@@ -336,6 +344,14 @@ def test_what_lies_behind_a_length_is_not_read(kernels):
     arguments = (inputs.query, inputs.key, inputs.value, *results.tensors.values())
     kernels.attention_forward(*arguments, **inputs.options)
     assert not results["outputs"].isnan().any()
+    for deterministic in (True, False):
+        gradients = [torch.full_like(v, math.nan) for v in arguments[:3]]
+        kernels.attention_backward(
+            *(*arguments, inputs.d_outputs, *gradients),
+            deterministic=deterministic,
+            **inputs.options,
+        )
+        assert not gradients[0].isnan().any()
 
 
 def test_lengths_and_offsets_out_of_range_are_taken_into_it(kernels):
@@ -363,9 +379,17 @@ def test_empty_tensors_and_what_is_not_served(kernels):
         kernels.attention_forward(*arguments, **inputs.options)
         assert not results["outputs"].any()
         assert (results["log_sum_exp"] == -math.inf).all()
-        gradients = [torch.full_like(v, math.nan) for v in arguments[:3]]
-        kernels.attention_backward(*arguments, inputs.d_outputs, *gradients, **inputs.options)
-        assert not any(gradient.any() for gradient in gradients)
+    for sizes in ((0, 5, 7), (2, 0, 7), (2, 5, 0)):
+        for dtype, deterministic in itertools.product(DTYPES, (True, False)):
+            inputs = Inputs(Case(*sizes, 2, 1, 8), dtype, kernels.device)
+            arguments = (inputs.query, inputs.key, inputs.value, *inputs.results().tensors.values())
+            gradients = [torch.full_like(v, math.nan) for v in arguments[:3]]
+            kernels.attention_backward(
+                *(*arguments, inputs.d_outputs, *gradients),
+                deterministic=deterministic,
+                **inputs.options,
+            )
+            assert not any(gradient.any() for gradient in gradients)
     inputs = Inputs(Case(1, 2, 2, 1, 1, 257), torch.float32, kernels.device)
     results = inputs.results()
     arguments = (inputs.query, inputs.key, inputs.value, *results.tensors.values())

@@ -12,9 +12,9 @@ namespace {
 constexpr int kMostLength = 1 << 29;  // sums of three places fit in an int
 constexpr int64_t kMostBlocks = 0x7fffffff;
 
-// made_anew() where the compiler would spill registers otherwise; on sm_90 it does not.
-KERASLLM_DEVICE int made_anew_below_sm_90(int v) {
-#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 900
+// made_anew() where the compiler spills registers without it; on later GPUs it does so with it.
+KERASLLM_DEVICE int made_anew_below_sm_86(int v) {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 860
   return made_anew(v);
 #else
   return v;
@@ -149,8 +149,8 @@ struct Head {
         for_each([&](float& x, int, int, int, int, int) { x *= options.scale * kUnit<T>; });
       }
       if (masked) {
-        const int64_t first = made_anew_below_sm_90(batch) * options.mask_batch_stride +
-                              made_anew_below_sm_90(head) * options.mask_head_stride;
+        const int64_t first = made_anew_below_sm_86(batch) * options.mask_batch_stride +
+                              made_anew_below_sm_86(head) * options.mask_head_stride;
         const auto place = [&](int q, int k) { return first + q * options.mask_query_stride + k; };
         if (options.mask_type == MaskType::kBool) {
           const uint8_t* const mask = static_cast<const uint8_t*>(options.mask);

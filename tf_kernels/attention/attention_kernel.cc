@@ -4,6 +4,7 @@
 #include "common/op_kernel.h"
 #ifdef KERASLLM_HAS_CUDA
 #include "attention/attention_cuda.h"
+#include "tensorflow/core/util/determinism.h"
 #endif
 
 namespace kerasllm {
@@ -48,9 +49,11 @@ void run(OnGpu, OpKernelContext* context, const AttentionForward<T>& args) {
 }
 template <class T>
 void run(OnGpu, OpKernelContext* context, const AttentionBackward<T>& args) {
-  const int64_t bytes = kerasllm_cuda_attention_backward_scratch(kCudaType<T>, &args);
+  const bool deterministic = tensorflow::OpDeterminismRequired();
+  const int64_t bytes =
+      kerasllm_cuda_attention_backward_scratch(kCudaType<T>, &args, deterministic);
   launch_on_gpu(context, bytes, [&](void* scratch, void* stream) {
-    return kerasllm_cuda_attention_backward(kCudaType<T>, &args, scratch, stream);
+    return kerasllm_cuda_attention_backward(kCudaType<T>, &args, deterministic, scratch, stream);
   });
 }
 #endif

@@ -5,6 +5,7 @@
 #include "common/xla_kernel.h"
 #ifdef KERASLLM_HAS_CUDA
 #include "attention/attention_cuda.h"
+#include "tensorflow/core/util/determinism.h"
 #endif
 
 namespace kerasllm {
@@ -61,9 +62,11 @@ ffi::Error run(XlaOnGpu& where, const AttentionForward<T>& args) {
 }
 template <class T>
 ffi::Error run(XlaOnGpu& where, const AttentionBackward<T>& args) {
-  const int64_t bytes = kerasllm_cuda_attention_backward_scratch(kCudaType<T>, &args);
+  const bool deterministic = tensorflow::OpDeterminismRequired();
+  const int64_t bytes =
+      kerasllm_cuda_attention_backward_scratch(kCudaType<T>, &args, deterministic);
   return launch_on_gpu(where, bytes, [&](void* scratch, void* stream) {
-    return kerasllm_cuda_attention_backward(kCudaType<T>, &args, scratch, stream);
+    return kerasllm_cuda_attention_backward(kCudaType<T>, &args, deterministic, scratch, stream);
   });
 }
 #endif
