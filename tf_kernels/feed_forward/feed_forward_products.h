@@ -31,22 +31,31 @@ struct TwoProducts {
     int64_t block, begin, count;  // the rows: begin, ..., begin + count - 1
     int64_t column, width;        // the columns; beyond width, `to` gets zeros
     const float* from;            // kFirsts times (count, kPanel)
-    Operand<T>* to;               // kSeconds times (count, kPanel), with rows of kRun
+    Operand<T>* to;               // kSeconds times (count, kPanel), with rows of `stride`
+    int64_t stride;
     const float* from_row(int index, int64_t row) const {
       return from + (index * count + row) * kPanel;
     }
-    Operand<T>* to_row(int index, int64_t row) const { return to + (index * count + row) * kRun; }
+    Operand<T>* to_row(int index, int64_t row) const { return to + (index * count + row) * stride; }
   };
 
+  // Few rows against matrices that are larger than a core's cache.
+  bool few_rows() const {
+    constexpr int64_t kFewRows = 384, kMatrixElements = 1 << 20;
+    return rows <= kFewRows && dim * (kFirsts * depth + kSeconds * columns) > kMatrixElements;
+  }
   // Rows of a block, by the shape alone, as sums over the rows of a block take their order from it:
   // what a block needs stays in the second cache level, and few rows still make work for threads.
   int64_t block_rows() const {
-    constexpr int64_t kMost = 16 * kMaxRows, kCacheBytes = 512 * 1024, kTasks = 16;
+    constexpr int64_t kLeast = 3 * kMaxRows, kMost = 16 * kMaxRows;
+    constexpr int64_t kCacheBytes = 512 * 1024, kTasks = 16;
     const int64_t row_bytes = (depth + columns) * 4 + kSeconds * kRunBytes;
     const int64_t fitting = min_of(kCacheBytes / row_bytes, ceil_div(rows, kTasks));
-    return round_up(max_of<int64_t>(1, min_of(kMost, fitting)), kMaxRows);
+    return round_up(max_of(kLeast, min_of(kMost, fitting)), kMaxRows);
   }
-  int64_t blocks() const { return ceil_div(rows, block_rows()); }
+  int64_t blocks() const {
+    return few_rows() ? min_of<int64_t>(1, rows) : ceil_div(rows, block_rows());
+  }
 
   // pack_first(index, panel, where to) and pack_second make a panel of a right operand;
   // between(tile) fills tile.to.
@@ -54,6 +63,7 @@ struct TwoProducts {
   void run(const PackFirst& pack_first, const PackSecond& pack_second, const Between& between,
            Parallel& parallel) const {
     if (rows == 0) return;
+    if (few_rows()) return run_few_rows(pack_first, pack_second, between, parallel);
     const int64_t first_size = first_panel_size(), second_size = second_panel_size();
     const int64_t firsts = kFirsts * first_panels(), seconds = kSeconds * second_panels();
     const int64_t operand = sizeof(Operand<T>);
@@ -82,6 +92,49 @@ struct TwoProducts {
   int64_t first_panel_size() const { return first_depth() * kPanel; }
   int64_t second_panel_size() const { return second_depth() * kPanel; }
 
+  template <class PackFirst, class PackSecond, class Between>
+  void run_few_rows(const PackFirst& pack_first, const PackSecond& pack_second,
+                    const Between& between, Parallel& parallel) const {
+    constexpr int64_t kFloat = sizeof(float), kOperand = sizeof(Operand<T>);
+    const int64_t left_size = rows * first_depth() * kOperand;
+    const int64_t stride = first_panels() * kPanel, between_size = kSeconds * rows * stride;
+    Scratch scratch(Scratch::rounded(left_size) + Scratch::rounded(between_size * kOperand));
+    const Operand<T>* const rows_left = left_rows(
+        left, rows, depth, first_depth(), static_cast<Operand<T>*>(scratch.take(left_size)));
+    auto* const activated = static_cast<Operand<T>*>(scratch.take(between_size * kOperand));
+    parallel.for_each(first_panels(), [&](int64_t panel) {
+      const TilesInUse tiles;
+      const int64_t packed_size = first_panel_size() * kOperand;
+      const int64_t tile_size = kFirsts * rows * kPanel * kFloat;
+      Scratch own(Scratch::rounded(packed_size) + Scratch::rounded(tile_size));
+      auto* const packed = static_cast<Operand<T>*>(own.take(packed_size));
+      auto* const tile = static_cast<float*>(own.take(tile_size));
+      for (int i = 0; i < kFirsts; ++i) {
+        pack_first(i, panel, packed);
+        multiply_deep(rows_left, first_depth(), rows, packed, tile + i * rows * kPanel, false,
+                      first_depth());
+      }
+      const int64_t column = panel * kPanel;
+      between(Tile{0, 0, rows, column, min_of<int64_t>(kPanel, dim - column), tile,
+                   activated + column, stride});
+    });
+    parallel.for_each(second_panels(), [&](int64_t panel) {
+      const TilesInUse tiles;
+      const int64_t packed_size = second_panel_size() * kOperand;
+      const int64_t sums_size = rows * kPanel * kFloat;
+      Scratch own(Scratch::rounded(packed_size) + Scratch::rounded(sums_size));
+      auto* const packed = static_cast<Operand<T>*>(own.take(packed_size));
+      auto* const sums = static_cast<float*>(own.take(sums_size));
+      for (int i = 0; i < kSeconds; ++i) {
+        pack_second(i, panel, packed);
+        multiply_deep(activated + i * rows * stride, stride, rows, packed, sums, i > 0,
+                      second_depth());
+      }
+      const int64_t column = panel * kPanel;
+      write(0, rows, column, min_of<int64_t>(kPanel, columns - column), sums);
+    });
+  }
+
   template <class Between>
   void multiply(int64_t block, const Operand<T>* first, const Operand<T>* second,
                 const Between& between) const {
@@ -105,12 +158,12 @@ struct TwoProducts {
     for (int64_t column = 0; column < dim; column += kRun) {
       for (int64_t panel = column; panel < min_of(dim, column + kRun); panel += kPanel) {
         for (int i = 0; i < kFirsts; ++i) {
-          multiply_deep(rows_left, count,
+          multiply_deep(rows_left, stride, count,
                         first + (i * first_panels() + panel / kPanel) * first_panel_size(),
-                        tile + i * count * kPanel);
+                        tile + i * count * kPanel, false, stride);
         }
         between(Tile{block, begin, count, panel, min_of<int64_t>(kPanel, dim - panel), tile,
-                     run + (panel - column)});
+                     run + (panel - column), kRun});
       }
       const int64_t run_depth = min_of(kRun, second_depth() - column);
       for (int64_t panel = 0; panel < second_panels(); ++panel) {
@@ -122,27 +175,31 @@ struct TwoProducts {
         }
       }
     }
-    write(begin, count, sums);
+    for (int64_t panel = 0; panel < second_panels(); ++panel) {
+      const int64_t column = panel * kPanel;
+      write(begin, count, column, min_of<int64_t>(kPanel, columns - column),
+            sums + panel * count * kPanel);
+    }
   }
 
-  void multiply_deep(const Operand<T>* rows_left, int64_t count, const Operand<T>* panel,
-                     float* tile) const {
-    const int64_t stride = first_depth();
+  // (count, `deep`) operands with rows of `stride` times a panel, in runs.
+  void multiply_deep(const Operand<T>* rows_left, int64_t stride, int64_t count,
+                     const Operand<T>* panel, float* tile, bool accumulate, int64_t deep) const {
     int64_t k = 0;
     do {
-      panel_product(rows_left + k, stride, count, min_of(kRun, stride - k), panel + k * kPanel,
-                    tile, kPanel, k > 0);
+      panel_product(rows_left + k, stride, count, min_of(kRun, deep - k), panel + k * kPanel, tile,
+                    kPanel, accumulate || k > 0);
       k += kRun;
-    } while (k < stride);
+    } while (k < deep);
   }
 
-  void write(int64_t begin, int64_t count, const float* sums) const {
-    for (int64_t row = 0; row < count; ++row) {
-      T* const to = result + (begin + row) * columns;
-      for_each_vec(columns, [&](int64_t i, int64_t filled) __attribute__((always_inline)) {
-        const Vec b = bias == nullptr ? Vec{} : load_first(bias + i, filled);
-        const float* const from = sums + (i / kPanel * count + row) * kPanel + i % kPanel;
-        store_first(to + i, load(from) + b, filled);
+  void write(int64_t begin, int64_t count, int64_t column, int64_t width, const float* sums) const {
+    for (int64_t row = 0; row < count; ++row, sums += kPanel) {
+      T* const to = result + (begin + row) * columns + column;
+      const float* const from = bias == nullptr ? nullptr : bias + column;
+      for_each_vec(width, [=](int64_t i, int64_t filled) __attribute__((always_inline)) {
+        const Vec b = from == nullptr ? Vec{} : load_first(from + i, filled);
+        store_first(to + i, load(sums + i) + b, filled);
       });
     }
   }

@@ -268,7 +268,8 @@ int run_all() {
           Case{7, 5, 6, 0, kSilu, true, false}, Case{2, 59, 97, 33, kErf, false, false},
           Case{100, 64, 64, 64, GeluKind::kTanh, false, true},
           Case{97, 49, 130, 65, kSilu, true, true}, Case{61, 33, 1100, 17, kErf, false, true},
-          Case{13, 17, 600, 130, kSilu, true, false}, Case{5, 2100, 33, 8, kErf, false, true},
+          Case{13, 17, 600, 130, kSilu, true, false}, Case{37, 200, 2100, 300, kSilu, true, true},
+          Case{5, 2100, 33, 8, kErf, false, true},
           Case{1100, 16, 40, 24, GeluKind::kRelu, false, true}}) {
       check<float>(isa, "float32", c);
       check<bfloat16>(isa, "bfloat16", c);
