@@ -23,14 +23,28 @@ inline void put_panel_row(const bfloat16* const* from, int64_t size, int64_t uni
   for (int64_t j = 2 * size; j < 2 * kPanel; ++j) to[j] = bfloat16();
 }
 
+template <class T>
+inline void prefetch(const T* row, int64_t size) {
+  if (row == nullptr) return;
+  for (int64_t i = 0; i < size; i += 64 / static_cast<int64_t>(sizeof(T))) {
+    __builtin_prefetch(row + i);
+  }
+}
+
 // Rows of `dim` elements as panels of their columns, each `depth` rows deep; row_at(k) is row k's
 // address, null for zeros.
 template <class T, class RowAt>
 inline void pack_columns(const RowAt& row_at, int64_t dim, int64_t depth, Operand<T>* panels) {
-  constexpr int64_t kUnitRows = kUnit<Operand<T>>;
+  constexpr int64_t kUnitRows = kUnit<Operand<T>>, kAhead = 16 * kUnitRows;
   for (int64_t unit = 0; unit * kUnitRows < depth; ++unit) {
     const T* rows[kUnitRows];
-    for (int64_t i = 0; i < kUnitRows; ++i) rows[i] = row_at(unit * kUnitRows + i);
+    for (int64_t i = 0; i < kUnitRows; ++i) {
+      const int64_t k = unit * kUnitRows + i;
+      rows[i] = row_at(k);
+      // One panel of wide rows is pieces far apart, which no prefetcher of the processor sees
+      // coming.
+      if (dim <= kPanel && k + kAhead < depth) prefetch(row_at(k + kAhead), dim);
+    }
     for (int64_t column = 0; column < dim; column += kPanel) {
       const T* from[kUnitRows];
       for (int64_t i = 0; i < kUnitRows; ++i) {

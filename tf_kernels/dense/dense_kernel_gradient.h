@@ -102,19 +102,14 @@ class KernelGradient {
   }
 
   void pack_panel(int64_t first, int64_t count, int64_t panel, Op* packed) const {
-    constexpr int64_t kLine = 64 / static_cast<int64_t>(sizeof(T));
     const int64_t column = panel * kPanel, size = min_of<int64_t>(kPanel, right_dim_ - column);
     for (int64_t unit = 0; unit * kUnitRows < padded_depth<Op>(count); ++unit) {
       const T* from[kUnitRows];
       for (int64_t i = 0; i < kUnitRows; ++i) {
         const int64_t row = first + unit * kUnitRows + i;
         from[i] = row < first + count ? right_ + row * right_dim_ + column : nullptr;
-        // The rows of the next block are on their way while this one is multiplied: no prefetcher
-        // of the processor sees pieces of rows coming.
-        if (row + kDepth >= rows_) continue;
-        for (int64_t j = 0; j < size; j += kLine) {
-          __builtin_prefetch(right_ + (row + kDepth) * right_dim_ + column + j);
-        }
+        // The rows of the next block are on their way while this one is multiplied.
+        if (row + kDepth < rows_) prefetch(right_ + (row + kDepth) * right_dim_ + column, size);
       }
       put_panel_row(from, size, unit, packed);
     }

@@ -67,13 +67,6 @@ KernelHalves<T> output_kernel_of(const FeedForwardShape& shape, const T* kernel)
   return {kernel, shape.dim, shape.output_dim, shape.output_dim};
 }
 
-// Of the next panel of the same row, while the lines come that this one needs.
-template <class T>
-void prefetch_next_panel(const T* panel) {
-  constexpr int64_t kLine = 64 / static_cast<int64_t>(sizeof(T));
-  for (int64_t i = 0; i < kPanel; i += kLine) __builtin_prefetch(panel + kPanel + i);
-}
-
 template <class Act, bool kGated, class T>
 void forward_of(const FeedForwardForward<T>& args, Parallel& parallel) {
   const FeedForwardShape& shape = args.shape;
@@ -151,8 +144,9 @@ void backward_of(const FeedForwardBackward<T>& args, Parallel& parallel) {
       T* const activations = activated.row(tile.begin + row) + tile.column;
       Operand<T>* const to_gates = tile.to_row(0, row);
       Operand<T>* const to_values = tile.to_row(kGated ? 1 : 0, row);
-      prefetch_next_panel(gates);
-      if (kGated) prefetch_next_panel(gates + dim);
+      // The next panel of the row, a piece far from the others.
+      prefetch(gates + kPanel, kPanel);
+      if (kGated) prefetch(gates + dim + kPanel, kPanel);
       for_each_vec(tile.width, [=](int64_t i, int64_t count) KERASLLM_INLINE {
         const Point act = Act::point(load_first(gates + i, count));
         const Vec d = load(d_activated + i);
