@@ -67,10 +67,14 @@ def train(who, length):
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     if result.returncode == 0:
         return json.loads(result.stdout.splitlines()[-1])
-    told = [line for line in result.stderr.splitlines() if "OOM" in line or "bad_alloc" in line]
+    told = [
+        line.strip()
+        for line in result.stderr.splitlines()
+        if "OOM when allocating" in line or "bad_alloc" in line
+    ]
     if not told and result.returncode != -9:
         raise RuntimeError(result.stderr)
-    return {"error": "out of memory, " + (told[-1].strip()[:200] if told else "killed")}
+    return {"error": told[0][:200] if told else "killed for memory"}
 
 
 def print_steps(who, length):
