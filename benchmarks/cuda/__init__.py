@@ -41,6 +41,7 @@ def run(quick):
     """
     torch = _torch()
     from benchmarks.cuda import families, launchers, timing
+    from benchmarks.cuda.bench import Bench
 
     if not launchers.LIBRARY.is_file():
         raise SystemExit(f"benchmarks cuda: {launchers.LIBRARY} is not there; make cuda-library.")
@@ -49,7 +50,7 @@ def run(quick):
     timer = timing.Timer("cuda", repeats=5 if quick else 30)
     copy_gbytes = timer.copy_bandwidth()
     print(f"copy: {copy_gbytes:.0f} GB/s, read and written")
-    bench = families.Bench(kernels, timer, copy_gbytes, compiled=not quick)
+    bench = Bench(kernels, timer, copy_gbytes, compiled=not quick)
     yield from _one_by_one(bench, _work(families, torch))
 
 

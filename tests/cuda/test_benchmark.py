@@ -9,13 +9,14 @@ import torch
 
 from benchmarks import cuda
 from benchmarks.cuda import families, timing
+from benchmarks.cuda.bench import Bench
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
 def test_every_family_is_checked_and_timed(kernels):
     timer = timing.Timer(kernels.device, repeats=6, warmup=1)
-    bench = families.Bench(kernels, timer, copy_gbytes=1.0, compiled=False)
+    bench = Bench(kernels, timer, copy_gbytes=1.0, compiled=False)
     families.layer_norm(bench, 20, 64, torch.float32)
     families.gelu(bench, 20, 64, torch.bfloat16)
     families.embedding(bench, 2, 9, 16, 30)

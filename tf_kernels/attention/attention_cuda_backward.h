@@ -15,6 +15,7 @@
 #include "attention/attention_cuda_query_sums.h"
 #include "attention/attention_cuda_rules.h"
 #include "attention/attention_cuda_tiles.h"
+#include "common/cuda_random.h"
 
 namespace kerasllm {
 namespace {

@@ -5,6 +5,7 @@
 #include "attention/attention.h"
 #include "attention/attention_cuda_softmax.h"
 #include "common/cuda.h"
+#include "common/cuda_random.h"
 
 namespace kerasllm {
 namespace {

@@ -1,5 +1,5 @@
 // What the GPU kernels (*_cuda.cu) share: element types, memory access of up to 16 bytes, sums over
-// threads, dropout's random bits and the launch. Files that include it include no TensorFlow
+// threads, and the launch (common/cuda_launch.h). Files that include it include no TensorFlow
 // header.
 //
 // Compiled by nvcc, or by a C++ compiler with KERASLLM_CUDA_EMULATED: then every kernel runs on the
@@ -12,16 +12,9 @@
 #include <cmath>
 #include <cstdint>
 #include <cstring>
-#include <map>
-#include <mutex>
 #include <type_traits>
-#include <utility>
 
-#include "common/cuda_call.h"
-#include "common/dropout.h"
-#ifndef __CUDACC__
-#include "common/cuda_emulation.h"
-#endif
+#include "common/cuda_launch.h"
 
 namespace kerasllm {
 
@@ -291,137 +284,6 @@ KERASLLM_DEVICE float row_sum(float v, float* shared) {
   __syncthreads();  // before the next sum writes there
   return sum;
 }
-
-// Philox4x32-10 of the counter (column / 8, row): the bits of common/random.h for the 8 columns
-// around `column`, two of them in a word, the lower column in the low half.
-struct RandomWords {
-  uint32_t word[4];
-};
-KERASLLM_DEVICE RandomWords random_words(uint32_t k0, uint32_t k1, uint64_t row, int64_t column) {
-  uint32_t c0 = static_cast<uint32_t>(column / 8);
-  uint32_t c1 = static_cast<uint32_t>(row), c2 = static_cast<uint32_t>(row >> 32), c3 = 0;
-#pragma unroll
-  for (int round = 0; round < 10; ++round) {
-    const uint64_t product0 = static_cast<uint64_t>(c0) * 0xD2511F53u;
-    const uint64_t product2 = static_cast<uint64_t>(c2) * 0xCD9E8D57u;
-    c0 = static_cast<uint32_t>(product2 >> 32) ^ c1 ^ k0;
-    c2 = static_cast<uint32_t>(product0 >> 32) ^ c3 ^ k1;
-    c1 = static_cast<uint32_t>(product2);
-    c3 = static_cast<uint32_t>(product0);
-    k0 += 0x9E3779B9u;
-    k1 += 0xBB67AE85u;
-  }
-  return {{c0, c1, c2, c3}};
-}
-
-// Multiplies kWidth neighbours of a row from `column` on, a multiple of kWidth, by dropout's scale
-// or by zero. kWidth is 8 or a divisor of it.
-template <int kWidth>
-KERASLLM_DEVICE void drop(const Dropout& dropout, uint64_t row, int64_t column,
-                          float (&v)[kWidth]) {
-  static_assert(8 % kWidth == 0, "the bits come for 8 columns");
-  const RandomWords bits = random_words(static_cast<uint32_t>(dropout.device_seed[0]),
-                                        static_cast<uint32_t>(dropout.device_seed[1]), row, column);
-  const int first = static_cast<int>(column % 8);
-#pragma unroll
-  for (int i = 0; i < 8; ++i) {  // constant indices keep `bits` in registers
-    if (i < first || i >= first + kWidth) continue;
-    const uint32_t half = (bits.word[i / 2] >> (i % 2 * 16)) & 0xffffu;
-    const float factor = half >= dropout.threshold ? dropout.scale : 0.0f;
-    if constexpr (kWidth == 8) {
-      v[i] *= factor;
-    } else {
-#pragma unroll
-      for (int k = 0; k < kWidth; ++k) {
-        if (first + k == i) v[k] *= factor;
-      }
-    }
-  }
-}
-
-#ifdef __CUDACC__
-// More dynamic shared memory than every block may have is to be asked for, on each device. What was
-// asked for is never lowered: another thread may be about to launch the kernel with it.
-inline int allow_shared(const void* kernel, size_t bytes) {
-  if (bytes <= 48 * 1024) return 0;
-  static std::mutex mutex;
-  static std::map<std::pair<const void*, int>, size_t> allowed;
-  int device = 0;
-  if (const cudaError_t error = cudaGetDevice(&device); error != cudaSuccess) {
-    return static_cast<int>(error);
-  }
-  const std::lock_guard<std::mutex> lock(mutex);
-  size_t& most = allowed[{kernel, device}];
-  if (bytes < most) return 0;
-  const cudaError_t error = cudaFuncSetAttribute(
-      kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(bytes));
-  if (error == cudaSuccess) most = bytes;
-  return static_cast<int>(error);
-}
-template <class T>
-struct SameType {
-  using type = T;
-};
-template <class... Args>
-int launch(void (*kernel)(Args...), dim3 grid, dim3 block, size_t shared_bytes, void* stream,
-           typename SameType<Args>::type... args) {
-  const int error = allow_shared(reinterpret_cast<const void*>(kernel), shared_bytes);
-  if (error != 0) return error;
-  kernel<<<grid, block, shared_bytes, static_cast<cudaStream_t>(stream)>>>(args...);
-  return static_cast<int>(cudaGetLastError());
-}
-inline int clear(void* memory, int64_t bytes, void* stream) {
-  if (bytes == 0) return 0;
-  return static_cast<int>(
-      cudaMemsetAsync(memory, 0, static_cast<size_t>(bytes), static_cast<cudaStream_t>(stream)));
-}
-// Whether the code of a kernel that runs on the current device was compiled for `target` (80 for
-// sm_80) or later: where the library has none for this GPU, the driver compiles an older one's.
-template <class... Args>
-bool is_compiled_for(void (*kernel)(Args...), int target) {
-  cudaFuncAttributes attributes;
-  if (cudaFuncGetAttributes(&attributes, reinterpret_cast<const void*>(kernel)) != cudaSuccess) {
-    cudaGetLastError();  // the launch will say what is wrong
-    return false;
-  }
-  return attributes.ptxVersion >= target;
-}
-// Bytes of shared memory that a block may have on the current device; 0 if it cannot be told.
-inline int64_t shared_memory_limit() {
-  int device = 0, bytes = 0;
-  if (cudaGetDevice(&device) != cudaSuccess) return 0;
-  if (cudaDeviceGetAttribute(&bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin, device) !=
-      cudaSuccess)
-    return 0;
-  return bytes;
-}
-#define KERASLLM_DYNAMIC_SHARED(name) extern __shared__ __align__(16) float name[]
-#else
-using emulation::launch;
-inline int64_t shared_memory_limit() { return emulation::shared_limit(); }
-template <class... Args>
-bool is_compiled_for(void (*)(Args...), int) {
-  return true;
-}
-inline int clear(void* memory, int64_t bytes, void*) {
-  if (bytes > 0) memset(memory, 0, static_cast<size_t>(bytes));
-  return 0;
-}
-#define KERASLLM_DYNAMIC_SHARED(name) float* const name = emulation::dynamic_shared()
-#endif
-
-// Calls body(T()) with the element type that `type` names.
-template <class Body>
-int for_type(CudaType type, const Body& body) {
-  if (type == kCudaBfloat16) return body(bfloat16());
-  if (type == kCudaFloat16) return body(float16());
-  return body(float());
-}
-
-#define KERASLLM_RETURN_IF_ERROR(call)                         \
-  do {                                                         \
-    if (const int error_ = (call); error_ != 0) return error_; \
-  } while (false)
 
 }  // namespace kerasllm
 

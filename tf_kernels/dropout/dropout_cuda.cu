@@ -1,5 +1,6 @@
 // Dropout on the GPU: a thread takes 8 columns of a row, as many as its random numbers come in.
 #include "common/cuda.h"
+#include "common/cuda_random.h"
 #include "dropout/dropout_cuda.h"
 
 namespace kerasllm {

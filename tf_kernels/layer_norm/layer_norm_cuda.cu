@@ -6,6 +6,7 @@
 // The gains' and biases' gradients are summed in two stages, see common/cuda_column_sums.h.
 #include "common/cuda.h"
 #include "common/cuda_column_sums.h"
+#include "common/cuda_random.h"
 #include "layer_norm/layer_norm_cuda.h"
 
 namespace kerasllm {
