@@ -2,7 +2,7 @@
 #ifndef KERASLLM_ATTENTION_ATTENTION_PACK_H_
 #define KERASLLM_ATTENTION_ATTENTION_PACK_H_
 
-#include "common/transposed_product.h"
+#include "common/packing.h"
 
 namespace kerasllm {
 namespace KERASLLM_ISA {
@@ -73,77 +73,12 @@ inline void pack_rows(const HeadRows<bfloat16>& from, int64_t first, int64_t cou
   }
 }
 
-// kLanes rows of kLanes 32-bit elements become columns: halves of rows i and i + h change places
-// across the diagonal, for h = kLanes / 2, ..., 1 (Eklundh, 1972).
-template <int kStep>
-inline __attribute__((always_inline)) void transpose_step(Vec* rows) {
-  if constexpr (kStep > 0) {
-    IntVec upper = {}, lower = {};
-    for (int lane = 0; lane < kLanes; ++lane) {
-      upper[lane] = lane & kStep ? kLanes + lane - kStep : lane;
-      lower[lane] = lane & kStep ? kLanes + lane : lane + kStep;
-    }
-#pragma GCC unroll 16
-    for (int i = 0; i < kLanes; ++i) {
-      if (i & kStep) continue;
-      const Vec a = rows[i], b = rows[i + kStep];
-      rows[i] = __builtin_shuffle(a, b, upper);
-      rows[i + kStep] = __builtin_shuffle(a, b, lower);
-    }
-    transpose_step<kStep / 2>(rows);
-  }
-}
-
-// One vector of units (a float, or a pair of bfloat16) of a row, from element k on.
-inline Vec load_units(const float* row, int64_t k, int64_t dim, const float*) {
-  return load_first(row + k, dim - k);
-}
-inline Vec load_units(const bfloat16* row, int64_t k, int64_t dim, const float*) {
-  return load_first(row + k, dim - k);
-}
-inline Vec load_units(const bfloat16* row, int64_t k, int64_t dim, const bfloat16*) {
-  Vec units = {};
-  if (dim - k >= 2 * kLanes) {
-    __builtin_memcpy(&units, row + k, sizeof(units));
-  } else if (dim > k) {
-    __builtin_memcpy(&units, row + k, (dim - k) * sizeof(bfloat16));
-  }
-  return units;
-}
-
 // Right operand, transposed: panel[k][j] = row first + j, element k, for up to kPanel rows.
-template <class T, class Op>
+template <class T>
 inline void pack_transposed(const HeadRows<T>& from, int64_t first, int64_t count, int64_t depth,
-                            Op* panel) {
-  constexpr int64_t kElements = kLanes * kUnit<Op>;
-  for (int64_t j = 0; j < kPanel; j += kLanes) {
-    for (int64_t k = 0; k < depth; k += kElements) {
-      Op* const to = panel + k * kPanel + j * kUnit<Op>;
-      Vec rows[kLanes];
-      if (count - j >= kLanes && from.dim - k >= kElements) {  // nothing to be checked
-        const T* const row = from.row(first + j) + k;
-#pragma GCC unroll 16
-        for (int i = 0; i < kLanes; ++i) {
-          rows[i] = load_units(row + i * from.stride, 0, kElements, panel);
-        }
-        transpose_step<kLanes / 2>(rows);
-#pragma GCC unroll 16
-        for (int i = 0; i < kLanes; ++i) {
-          __builtin_memcpy(to + i * kUnit<Op> * kPanel, &rows[i], sizeof(Vec));
-        }
-        continue;
-      }
-#pragma GCC unroll 16
-      for (int i = 0; i < kLanes; ++i) {
-        rows[i] = j + i < count ? load_units(from.row(first + j + i), k, from.dim, panel) : Vec{};
-      }
-      transpose_step<kLanes / 2>(rows);
-      const int64_t units = min_of<int64_t>(kLanes, (depth - k) / kUnit<Op>);
-      for (int64_t i = 0; i < units; ++i) {
-        __builtin_memcpy(to + i * kUnit<Op> * kPanel, &rows[i], sizeof(Vec));
-      }
-    }
-  }
+                            Operand<T>* panel) {
+  const auto row_at = [&](int64_t j) { return j < count ? from.row(first + j) : nullptr; };
+  pack_transposed<T>(row_at, from.dim, depth, panel);
 }
 
 // Right operand: panel[k][j] = row first + k, element column + j; zeros from `count` to `depth`.

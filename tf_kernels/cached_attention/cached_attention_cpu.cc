@@ -23,7 +23,7 @@ inline __attribute__((always_inline)) void dot_products(const float* query, int6
 #pragma GCC unroll 4
     for (int j = 0; j < kKeys; ++j) sums[r][j] = Vec{};
   }
-  for_each_vec(dim, [&](int64_t k, int64_t count) __attribute__((always_inline)) {
+  for_each_vec(dim, [&](int64_t k, int64_t count) KERASLLM_INLINE {
     Vec rows[kKeys];
 #pragma GCC unroll 4
     for (int j = 0; j < kKeys; ++j) rows[j] = load_first(keys + j * dim + k, count);
@@ -59,7 +59,7 @@ void make_scores(const float* query, int64_t padded, const T* keys, int64_t dim,
     }
     for (int r = 0; r < kQueries; ++r) {
       Vec* const lanes = products + r * kLanes;
-      transpose_step<kLanes / 2>(lanes);
+      transpose(lanes);
       Vec sum = lanes[0];
       for (int i = 1; i < kLanes; ++i) sum += lanes[i];
       float* const to = scores + r * stride + c;

@@ -16,7 +16,7 @@ namespace KERASLLM_ISA {
 inline constexpr int64_t kRunRows = 32, kMaxRowBlocks = 64;
 
 inline void add_to(float* sums, const float* terms, int64_t columns) {
-  for_each_vec(columns, [=](int64_t i, int64_t count) __attribute__((always_inline)) {
+  for_each_vec(columns, [=](int64_t i, int64_t count) KERASLLM_INLINE {
     store_first(sums + i, load_first(sums + i, count) + load_first(terms + i, count), count);
   });
 }

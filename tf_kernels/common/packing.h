@@ -55,18 +55,62 @@ inline void pack_columns(const RowAt& row_at, int64_t dim, int64_t depth, Operan
   }
 }
 
-// The transpose of kPanel rows as one panel, `depth` deep. A stretch of the panel at a time, so
-// that what is written stays in the first cache level until its lines are full.
+// A vector of units (a float, or a pair of bfloat16) of a row, from element k on.
+inline Vec load_units(const float* row, int64_t k, int64_t dim, const float*) {
+  return load_first(row + k, dim - k);
+}
+inline Vec load_units(const bfloat16* row, int64_t k, int64_t dim, const float*) {
+  return load_first(row + k, dim - k);
+}
+inline Vec load_units(const bfloat16* row, int64_t k, int64_t dim, const bfloat16*) {
+  Vec units = {};
+  if (dim - k >= 2 * kLanes) {
+    __builtin_memcpy(&units, row + k, sizeof(units));
+  } else if (dim > k) {
+    __builtin_memcpy(&units, row + k, static_cast<size_t>(dim - k) * sizeof(bfloat16));
+  }
+  return units;
+}
+
+// The transpose of kPanel rows as one panel, `depth` deep; row_at(j) is row j's address, null for
+// zeros. kLanes rows at a time, each a stream of memory, square by square.
 template <class T, class RowAt>
-inline void pack_rows(const RowAt& row_at, int64_t dim, int64_t depth, Operand<T>* panel) {
-  constexpr int64_t kStretch = 64;
-  for (int64_t begin = 0; begin < depth; begin += kStretch) {
-    const int64_t end = min_of(depth, begin + kStretch);
-    for (int64_t j = 0; j < kPanel; ++j) {
-      const T* const from = row_at(j);
-      const int64_t filled = from == nullptr ? begin : max_of(begin, min_of(dim, end));
-      for (int64_t k = begin; k < filled; ++k) convert(from[k], panel + panel_index(panel, k, j));
-      for (int64_t k = filled; k < end; ++k) panel[panel_index(panel, k, j)] = Operand<T>();
+inline void pack_transposed(const RowAt& row_at, int64_t dim, int64_t depth, Operand<T>* panel) {
+  using Op = Operand<T>;
+  constexpr int64_t kElements = kLanes * kUnit<Op>, kAhead = 512 / sizeof(T);
+  for (int64_t j = 0; j < kPanel; j += kLanes) {
+    const T* rows[kLanes];
+    bool all = true;
+    for (int64_t i = 0; i < kLanes; ++i) {
+      rows[i] = row_at(j + i);
+      all = all && rows[i] != nullptr;
+    }
+    for (int64_t k = 0; k < depth; k += kElements) {
+      Op* const to = panel + k * kPanel + j * kUnit<Op>;
+      Vec square[kLanes];
+      if (all && dim - k >= kElements) {  // nothing to be checked
+        const bool prefetches = k + kAhead < dim;
+#pragma GCC unroll 16
+        for (int i = 0; i < kLanes; ++i) {
+          square[i] = load_units(rows[i] + k, 0, kElements, panel);
+          if (prefetches) __builtin_prefetch(rows[i] + k + kAhead);
+        }
+        transpose(square);
+#pragma GCC unroll 16
+        for (int i = 0; i < kLanes; ++i) {
+          __builtin_memcpy(to + i * kUnit<Op> * kPanel, &square[i], sizeof(Vec));
+        }
+        continue;
+      }
+#pragma GCC unroll 16
+      for (int i = 0; i < kLanes; ++i) {
+        square[i] = rows[i] == nullptr ? Vec{} : load_units(rows[i], k, dim, panel);
+      }
+      transpose(square);
+      const int64_t units = min_of<int64_t>(kLanes, (depth - k) / kUnit<Op>);
+      for (int64_t i = 0; i < units; ++i) {
+        __builtin_memcpy(to + i * kUnit<Op> * kPanel, &square[i], sizeof(Vec));
+      }
     }
   }
 }

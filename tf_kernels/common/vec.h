@@ -18,6 +18,8 @@
 // On a function that works through a row: everything it calls is compiled into it. Left to itself
 // the compiler calls small functions, vectors passing through memory, once a file has grown.
 #define KERASLLM_FLATTEN __attribute__((flatten))
+// On what is to be compiled into its caller, such as the body of for_each_vec.
+#define KERASLLM_INLINE __attribute__((always_inline))
 
 namespace kerasllm {
 namespace KERASLLM_ISA {
@@ -91,6 +93,27 @@ inline void store_first(T* p, Vec v, int64_t count) {
   T lanes[kLanes];
   store(lanes, v);
   for (int64_t i = 0; i < count; ++i) p[i] = lanes[i];
+}
+
+// kLanes rows of kLanes 32-bit words become columns: halves of rows i and i + h change places
+// across the diagonal, for h = kLanes / 2, ..., 1 (Eklundh, 1972).
+template <int kStep = kLanes / 2>
+inline KERASLLM_INLINE void transpose(Vec* rows) {
+  if constexpr (kStep > 0) {
+    IntVec upper = {}, lower = {};
+    for (int lane = 0; lane < kLanes; ++lane) {
+      upper[lane] = lane & kStep ? kLanes + lane - kStep : lane;
+      lower[lane] = lane & kStep ? kLanes + lane : lane + kStep;
+    }
+#pragma GCC unroll 16
+    for (int i = 0; i < kLanes; ++i) {
+      if (i & kStep) continue;
+      const Vec first = rows[i], second = rows[i + kStep];
+      rows[i] = __builtin_shuffle(first, second, upper);
+      rows[i + kStep] = __builtin_shuffle(first, second, lower);
+    }
+    transpose<kStep / 2>(rows);
+  }
 }
 
 // Calls body(i, count) for each vector of a row of n elements: count is kLanes but for the last

@@ -14,6 +14,7 @@
 #include "common/dropout.h"
 #include "common/float16.h"
 #include "common/parallel.h"
+#include "common/xla_shapes.h"
 #ifdef KERASLLM_HAS_CUDA
 #include "common/cuda_call.h"
 #endif
@@ -97,6 +98,8 @@ xla::ffi::Error launch_on_gpu(XlaOnGpu& where, int64_t scratch_bytes, const Laun
 #define KERASLLM_XLA_CPU_HANDLERS(name, function, binding)                                      \
   KERASLLM_XLA_HANDLER(name##_float32, "Host", XlaOnCpu, (function<XlaOnCpu, float>), binding); \
   KERASLLM_XLA_HANDLER(name##_bfloat16, "Host", XlaOnCpu, (function<XlaOnCpu, bfloat16>), binding)
+#define KERASLLM_REGISTER_XLA_CPU(op, Kernel) \
+  REGISTER_KERNEL_BUILDER(Name(op).Device("XLA_CPU_JIT"), WithShapesChecked<Kernel>)
 #ifdef KERASLLM_HAS_CUDA
 #define KERASLLM_XLA_HANDLERS(name, function, binding)                                          \
   KERASLLM_XLA_CPU_HANDLERS(name, function, binding);                                           \
@@ -104,13 +107,12 @@ xla::ffi::Error launch_on_gpu(XlaOnGpu& where, int64_t scratch_bytes, const Laun
   KERASLLM_XLA_HANDLER(name##_bfloat16, "CUDA", XlaOnGpu, (function<XlaOnGpu, bfloat16>),       \
                        binding);                                                                \
   KERASLLM_XLA_HANDLER(name##_float16, "CUDA", XlaOnGpu, (function<XlaOnGpu, float16>), binding)
-#define KERASLLM_REGISTER_XLA(op, Kernel)                          \
-  REGISTER_KERNEL_BUILDER(Name(op).Device("XLA_CPU_JIT"), Kernel); \
-  REGISTER_KERNEL_BUILDER(Name(op).Device("XLA_GPU_JIT"), Kernel)
+#define KERASLLM_REGISTER_XLA(op, Kernel) \
+  KERASLLM_REGISTER_XLA_CPU(op, Kernel);  \
+  REGISTER_KERNEL_BUILDER(Name(op).Device("XLA_GPU_JIT"), WithShapesChecked<Kernel>)
 #else
 #define KERASLLM_XLA_HANDLERS KERASLLM_XLA_CPU_HANDLERS
-#define KERASLLM_REGISTER_XLA(op, Kernel) \
-  REGISTER_KERNEL_BUILDER(Name(op).Device("XLA_CPU_JIT"), Kernel)
+#define KERASLLM_REGISTER_XLA KERASLLM_REGISTER_XLA_CPU
 #endif
 
 // Within a handler: the data of the call's operands and results.
@@ -192,6 +194,10 @@ inline xla::PrimitiveType xla_type(tensorflow::DataType type) {
 inline tensorflow::TensorShape with_last(tensorflow::TensorShape shape, int64_t size) {
   shape.set_dim(shape.dims() - 1, size);
   return shape;
+}
+
+inline int64_t last_size(const tensorflow::TensorShape& shape) {
+  return shape.dim_size(shape.dims() - 1);
 }
 
 // The shape of a dense, row-major tensor.

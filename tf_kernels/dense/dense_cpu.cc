@@ -1,8 +1,9 @@
 // The products of a dense layer. The right operand is packed into panels once, by all threads; then
 // blocks of rows go through all panels, and what a panel gives a block of rows is a tile that stays
-// in the first cache levels until it is written out.
+// in the first cache levels until it is written out. A right operand that is larger than the caches
+// is packed panel by panel, where it is multiplied.
 #include "common/column_sums.h"
-#include "common/packing.h"
+#include "common/deep_product.h"
 #include "dense/dense_dispatch.h"
 #include "dense/dense_kernel_gradient.h"
 
@@ -19,8 +20,6 @@ struct Product {
   const float* bias;  // (columns), or null
   T* result;          // (rows, columns)
 
-  static constexpr int64_t kRunBytes = 2048;  // of a row of the left operand
-  static constexpr int64_t kRun = kRunBytes / static_cast<int64_t>(sizeof(Operand<T>));
   static constexpr int64_t kRowBlock = 96;
 
   int64_t padded() const { return padded_depth<Operand<T>>(depth); }
@@ -31,6 +30,7 @@ struct Product {
   template <class Pack>
   void run(Parallel& parallel, const Pack& pack) const {
     if (rows == 0 || columns == 0) return;
+    if (worth_going_by_panels(depth * columns)) return run_by_panels(parallel, pack);
     Scratch scratch(panels_size() * static_cast<int64_t>(sizeof(Operand<T>)) + 64);
     auto* const packed = static_cast<Operand<T>*>(scratch.take(panels_size() * sizeof(Operand<T>)));
     parallel.for_each(panels(), [&](int64_t p) { pack(p, packed + p * padded() * kPanel); });
@@ -42,6 +42,22 @@ struct Product {
       const int64_t block = task / parts, part = task % parts;
       multiply(rows * block / blocks, rows * (block + 1) / blocks, panels() * part / parts,
                panels() * (part + 1) / parts, packed);
+    });
+  }
+
+  template <class Pack>
+  void run_by_panels(Parallel& parallel, const Pack& pack) const {
+    Scratch scratch(min_of(rows, kRowsByPanels) * padded() *
+                    static_cast<int64_t>(sizeof(Operand<T>)));
+    auto* const buffer = static_cast<Operand<T>*>(scratch.take(0));
+    for_each_part_by_panels(rows, [&](int64_t begin, int64_t count) {
+      const Operand<T>* const rows_left =
+          left_rows(left + begin * depth, count, depth, padded(), buffer);
+      multiply_by_panels<T, 1, true>(
+          count, padded(), padded(), panels(), [&](int) { return rows_left; },
+          [&](int, int64_t panel, Operand<T>* to) { pack(panel, to); },
+          [&](int64_t panel, const float* tile) { write(begin, count, panel * kPanel, tile); },
+          parallel);
     });
   }
 
@@ -60,12 +76,7 @@ struct Product {
         left_rows(left + begin * depth, count, depth, stride, buffer);
     for (int64_t p = first_panel; p < last_panel; ++p) {
       const Operand<T>* const panel = packed + p * stride * kPanel;
-      int64_t k = 0;
-      do {
-        panel_product(rows_left + k, stride, count, min_of(kRun, stride - k), panel + k * kPanel,
-                      tile, kPanel, k > 0);
-        k += kRun;
-      } while (k < stride);
+      multiply_deep(rows_left, stride, count, panel, stride, tile, false);
       write(begin, count, p * kPanel, tile);
     }
   }
@@ -107,21 +118,21 @@ void backward(const DenseBackward<T>& args, Parallel& parallel) {
         const int64_t row = p * kPanel + j;
         return row < shape.input_dim ? args.kernel + row * shape.units : nullptr;
       };
-      pack_rows<T>(row_at, shape.units, product.padded(), panel);
+      pack_transposed<T>(row_at, shape.units, product.padded(), panel);
     });
   }
   if (args.d_kernel != nullptr) KernelGradient<T>(args, parallel).run();
   if (args.d_bias != nullptr) {
-    sum_columns(
-        shape.rows, shape.units, args.d_bias, parallel, [&](int64_t row, int64_t end, float* sums) {
-          for (; row < end; ++row) {
-            const T* const from = args.d_outputs + row * shape.units;
-            for_each_vec(shape.units, [=](int64_t i, int64_t count) __attribute__((always_inline)) {
-              store_first(sums + i, load_first(sums + i, count) + load_first(from + i, count),
-                          count);
-            });
-          }
-        });
+    sum_columns(shape.rows, shape.units, args.d_bias, parallel,
+                [&](int64_t row, int64_t end, float* sums) {
+                  for (; row < end; ++row) {
+                    const T* const from = args.d_outputs + row * shape.units;
+                    for_each_vec(shape.units, [=](int64_t i, int64_t count) KERASLLM_INLINE {
+                      store_first(sums + i,
+                                  load_first(sums + i, count) + load_first(from + i, count), count);
+                    });
+                  }
+                });
   }
 }
 

@@ -27,12 +27,12 @@ class KernelGradient {
         left_dim_(transposed_ ? args.shape.units : args.shape.input_dim),
         right_dim_(transposed_ ? args.shape.input_dim : args.shape.units),
         panels_(ceil_div(right_dim_, kPanel)),
-        blocks_(max_of<int64_t>(
-            1, min_of(kMaxBlocks, kChunkBytes / max_of<int64_t>(1, tiles_bytes())))),
+        blocks_(blocks_of_a_chunk()),
         chunks_(max_of<int64_t>(1, ceil_div(rows_, blocks_ * kDepth))) {}
 
   void run() {
-    const int64_t buffers = chunks_ > 1 ? 2 : 1, sums_bytes = panels_ * sums_size() * 4;
+    const int64_t buffers = chunks_ > 1 ? 2 : 1;
+    const int64_t sums_bytes = chunks_ > 1 ? panels_ * sums_bytes_of_panel() : 0;
     Scratch scratch(buffers * blocks_ * Scratch::rounded(tiles_bytes()) +
                     Scratch::rounded(sums_bytes));
     for (int64_t i = 0; i < buffers; ++i) {
@@ -55,12 +55,20 @@ class KernelGradient {
  private:
   using Op = Operand<T>;
   static constexpr int64_t kUnitRows = kUnit<Op>, kDepth = ColumnTiles<Op>::kDepth;
-  static constexpr int64_t kMaxBlocks = 8, kChunkBytes = 1 << 20;
+  static constexpr int64_t kMinBlocks = 4, kMaxBlocks = 8, kChunkBytes = 1 << 20;
 
   int64_t tiles_bytes() const {
     return ColumnTiles<Op>::size(left_dim_) * static_cast<int64_t>(sizeof(Op));
   }
   int64_t sums_size() const { return left_dim_ * kPanel; }
+  int64_t sums_bytes_of_panel() const { return sums_size() * static_cast<int64_t>(sizeof(float)); }
+  // A chunk of wide rows is larger than the second cache level: fewer of them would have all sums
+  // pass through memory more often. With one chunk, no sums are kept but those of a panel.
+  int64_t blocks_of_a_chunk() const {
+    const int64_t needed = max_of<int64_t>(1, ceil_div(rows_, kDepth));
+    if (needed <= kMaxBlocks) return needed;
+    return max_of(kMinBlocks, min_of(kMaxBlocks, kChunkBytes / max_of<int64_t>(1, tiles_bytes())));
+  }
   int64_t first_row(int64_t chunk, int64_t block) const {
     return (chunk * blocks_ + block) * kDepth;
   }
@@ -88,9 +96,11 @@ class KernelGradient {
   void multiply(int64_t chunk, int64_t panel) const {
     const TilesInUse tiles_in_use;
     constexpr int64_t kPanelBytes = kDepth * kPanel * static_cast<int64_t>(sizeof(Op));
-    Scratch scratch(kPanelBytes);
+    const int64_t own_sums_bytes = chunks_ > 1 ? 0 : sums_bytes_of_panel();
+    Scratch scratch(kPanelBytes + own_sums_bytes);
     Op* const packed = static_cast<Op*>(scratch.take(kPanelBytes));
-    float* const sums = sums_ + panel * sums_size();
+    float* const sums = chunks_ > 1 ? sums_ + panel * sums_size()
+                                    : static_cast<float*>(scratch.take(own_sums_bytes));
     if (chunk == 0) __builtin_memset(sums, 0, static_cast<size_t>(sums_size()) * sizeof(float));
     for (int64_t block = 0; block < blocks_; ++block) {
       const int64_t count = num_rows(chunk, block);
@@ -128,7 +138,7 @@ class KernelGradient {
     }
     for (int64_t j = 0; j < size; ++j) {
       T* const to = d_kernel_ + (column + j) * left_dim_;
-      for_each_vec(left_dim_, [=](int64_t i, int64_t count) __attribute__((always_inline)) {
+      for_each_vec(left_dim_, [=](int64_t i, int64_t count) KERASLLM_INLINE {
         float lanes[kLanes] = {};
         for (int64_t lane = 0; lane < count; ++lane) lanes[lane] = sums[(i + lane) * kPanel + j];
         store_first(to + i, load(lanes), count);
@@ -143,7 +153,7 @@ class KernelGradient {
   T* d_kernel_;
   int64_t left_dim_, right_dim_, panels_, blocks_, chunks_;
   Op* packed_[2];  // a chunk each: (blocks, tiles)
-  float* sums_;    // (panels, left_dim, kPanel)
+  float* sums_;    // (panels, left_dim, kPanel), with more than one chunk
 };
 
 }  // namespace KERASLLM_ISA

@@ -108,10 +108,58 @@ void check(Isa isa, const char* type, const Case& c) {
 template <class T>
 void check_repeats(Isa isa, const char* type) {
   override_isa(isa);
-  Tensors<T> t({97, 59, 130, true});
+  Tensors<T> t({1100, 59, 130, true});
   expect_repeatable(
       std::string("isa=") + isa_name(isa) + " " + type,
       [&](Parallel& parallel) { t.run(parallel); }, t.outputs, t.d_inputs, t.d_kernel, t.d_bias);
+}
+
+// A kernel larger than the caches, and more rows than go through it at a time: the same bits as
+// rows by themselves.
+template <class T>
+void check_parts(Isa isa, const char* type) {
+  override_isa(isa);
+  constexpr int64_t kRows = 400, kInput = 1025, kUnits = 1027;
+  Tensors<T> whole({kRows, kInput, kUnits, true});
+  Threads threads(2);
+  whole.run(threads);
+  for (const int64_t row : {int64_t{0}, int64_t{199}, int64_t{200}, kRows - 1}) {
+    Tensors<T> alone({1, kInput, kUnits, true});
+    std::memcpy(alone.inputs.get(), whole.inputs.get() + row * kInput, kInput * sizeof(T));
+    std::memcpy(alone.kernel.get(), whole.kernel.get(), kInput * kUnits * sizeof(T));
+    std::memcpy(alone.d_outputs.get(), whole.d_outputs.get() + row * kUnits, kUnits * sizeof(T));
+    std::memcpy(alone.bias.get(), whole.bias.get(), kUnits * sizeof(float));
+    alone.run(threads);
+    expect(std::memcmp(alone.outputs.get(), whole.outputs.get() + row * kUnits,
+                       kUnits * sizeof(T)) == 0 &&
+               std::memcmp(alone.d_inputs.get(), whole.d_inputs.get() + row * kInput,
+                           kInput * sizeof(T)) == 0,
+           std::string("isa=") + isa_name(isa) + " " + type + " other bits for row " +
+               std::to_string(row) + " by itself");
+  }
+}
+
+// The gradient of a wide kernel, whose rows come in other chunks, has the bits of its columns by
+// themselves.
+template <class T>
+void check_wide(Isa isa, const char* type) {
+  override_isa(isa);
+  constexpr int64_t kRows = 1100, kInput = 520, kUnits = 530, kPart = 40;
+  Tensors<T> wide({kRows, kInput, kUnits, true}), part({kRows, kInput, kPart, true});
+  Threads threads(2);
+  wide.run(threads);
+  std::memcpy(part.inputs.get(), wide.inputs.get(), kRows * kInput * sizeof(T));
+  for (int64_t row = 0; row < kRows; ++row) {
+    std::memcpy(part.d_outputs.get() + row * kPart, wide.d_outputs.get() + row * kUnits,
+                kPart * sizeof(T));
+  }
+  part.run(threads);
+  bool same = true;
+  for (int64_t k = 0; k < kInput; ++k) {
+    same = same && std::memcmp(part.d_kernel.get() + k * kPart, wide.d_kernel.get() + k * kUnits,
+                               kPart * sizeof(T)) == 0;
+  }
+  expect(same, std::string("isa=") + isa_name(isa) + " " + type + " other bits for columns alone");
 }
 
 // A gradient that is not asked for is not written, and does not change the others.
@@ -158,16 +206,21 @@ int run_all() {
     for (const Case c :
          {Case{1, 1, 1, true}, Case{0, 5, 6, true}, Case{7, 0, 6, true}, Case{7, 5, 0, false},
           Case{2, 59, 97, false}, Case{97, 64, 64, true}, Case{100, 49, 130, true},
-          Case{129, 1025, 17, false}, Case{1100, 33, 65, true}, Case{2100, 8, 3, true}}) {
+          Case{129, 1025, 17, false}, Case{1100, 33, 65, true}, Case{2100, 8, 3, true},
+          Case{3, 1025, 1027, true}}) {
       check<float>(isa, "float32", c);
       check<bfloat16>(isa, "bfloat16", c);
       cases += 2;
     }
     check_gradients_alone(isa);
     check_nan(isa);
+    check_wide<float>(isa, "float32");
+    check_wide<bfloat16>(isa, "bfloat16");
+    check_parts<float>(isa, "float32");
+    check_parts<bfloat16>(isa, "bfloat16");
     check_repeats<float>(isa, "float32");
     check_repeats<bfloat16>(isa, "bfloat16");
-    cases += 4;
+    cases += 8;
   });
   return finish("dense_test", cases);
 }

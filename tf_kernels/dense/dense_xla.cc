@@ -1,6 +1,6 @@
 // KerasllmDense and its gradients in programs that XLA compiles for the CPU: calls of the same
 // kernels, on the program's threads. XLA's own bfloat16 products are no faster than float32 ones.
-// Shapes were checked when the ops' shape functions ran.
+// Shapes are checked as the program is compiled.
 #include "common/xla_kernel.h"
 #include "dense/dense.h"
 
@@ -116,7 +116,7 @@ class DenseKernelGradXlaOp : public DenseXlaBase {
   void Compile(XlaOpKernelContext* context) override {
     const TensorShape inputs = context->InputShape(0), d_outputs = context->InputShape(1);
     emit(context, "kerasllm_dense_kernel_grad",
-         TensorShape({inputs.dim_size(inputs.dims() - 1), d_outputs.dim_size(inputs.dims() - 1)}));
+         TensorShape({last_size(inputs), last_size(d_outputs)}));
   }
 };
 
@@ -124,19 +124,16 @@ class DenseBiasGradXlaOp : public DenseXlaBase {
  public:
   using DenseXlaBase::DenseXlaBase;
   void Compile(XlaOpKernelContext* context) override {
-    const TensorShape d_outputs = context->InputShape(0);
-    const TensorShape shape({d_outputs.dim_size(d_outputs.dims() - 1)});
+    const TensorShape shape({last_size(context->InputShape(0))});
     emit_custom_call(context, typed_handler("kerasllm_dense_bias_grad", type_),
                      {row_major_like(xla::F32, shape)}, XlaAttributes().text());
   }
 };
 
-REGISTER_KERNEL_BUILDER(Name("KerasllmDense").Device("XLA_CPU_JIT"), DenseXlaOp);
-REGISTER_KERNEL_BUILDER(Name("KerasllmDenseInputsGrad").Device("XLA_CPU_JIT"),
-                        DenseInputsGradXlaOp);
-REGISTER_KERNEL_BUILDER(Name("KerasllmDenseKernelGrad").Device("XLA_CPU_JIT"),
-                        DenseKernelGradXlaOp);
-REGISTER_KERNEL_BUILDER(Name("KerasllmDenseBiasGrad").Device("XLA_CPU_JIT"), DenseBiasGradXlaOp);
+KERASLLM_REGISTER_XLA_CPU("KerasllmDense", DenseXlaOp);
+KERASLLM_REGISTER_XLA_CPU("KerasllmDenseInputsGrad", DenseInputsGradXlaOp);
+KERASLLM_REGISTER_XLA_CPU("KerasllmDenseKernelGrad", DenseKernelGradXlaOp);
+KERASLLM_REGISTER_XLA_CPU("KerasllmDenseBiasGrad", DenseBiasGradXlaOp);
 
 }  // namespace
 }  // namespace kerasllm

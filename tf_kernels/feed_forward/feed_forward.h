@@ -4,8 +4,9 @@
 //   outputs = act(hidden) x output_kernel + output_bias
 //
 // with the activations of the gelu family; gated, a row of `hidden` has a gate and a value side by
-// side and act(gate) * value goes on. Rows pass through both products in blocks: act(hidden), a
-// layer's largest tensor, never leaves the cache, and `hidden` is written only for a backward pass.
+// side and act(gate) * value goes on. Rows pass through both products a part at a time:
+// act(hidden), a layer's largest tensor, is never there as a whole, and `hidden` is written only
+// for a backward pass.
 #ifndef KERASLLM_FEED_FORWARD_FEED_FORWARD_H_
 #define KERASLLM_FEED_FORWARD_FEED_FORWARD_H_
 

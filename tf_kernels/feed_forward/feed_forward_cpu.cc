@@ -9,8 +9,6 @@ namespace kerasllm {
 namespace KERASLLM_ISA {
 namespace {
 
-#define KERASLLM_INLINE __attribute__((always_inline))
-
 // A tensor of rows, each of `halves` times `dim` columns, that is written in panels of kPanel
 // columns and read again much later, or not before all of it is written.
 template <class T>
@@ -49,12 +47,12 @@ struct KernelHalves {
                     min_of<int64_t>(kPanel, half_columns - column), depth, to);
   }
   // A panel of the transpose of `half`: kPanel of the kernel's rows.
-  void pack_transposed(int half, int64_t panel, int64_t depth, Operand<T>* to) const {
+  void pack_transposed_panel(int half, int64_t panel, int64_t depth, Operand<T>* to) const {
     const auto row_at = [&](int64_t j) {
       const int64_t row = panel * kPanel + j;
       return row < rows ? kernel + row * columns + half * half_columns : nullptr;
     };
-    pack_rows<T>(row_at, half_columns, depth, to);
+    pack_transposed<T>(row_at, half_columns, depth, to);
   }
 };
 
@@ -121,10 +119,10 @@ void backward_of(const FeedForwardBackward<T>& args, Parallel& parallel) {
   const KernelHalves<T> first = output_kernel_of(shape, args.output_kernel);
   const KernelHalves<T> second = hidden_kernel_of(shape, args.hidden_kernel);
   const auto pack_first = [&](int half, int64_t panel, Operand<T>* to) {
-    first.pack_transposed(half, panel, products.first_depth(), to);
+    first.pack_transposed_panel(half, panel, products.first_depth(), to);
   };
   const auto pack_second = [&](int half, int64_t panel, Operand<T>* to) {
-    second.pack_transposed(half, panel, products.second_depth(), to);
+    second.pack_transposed_panel(half, panel, products.second_depth(), to);
   };
   const int64_t columns = feed_forward_columns(shape), blocks = products.blocks();
   const PanelWriter<T> d_hidden(args.d_hidden, shape.rows, shape.dim, kGated ? 2 : 1);
@@ -176,18 +174,8 @@ void backward_of(const FeedForwardBackward<T>& args, Parallel& parallel) {
   }
 }
 
-#define KERASLLM_FORMS(name, Args)                                                   \
-  template <class T>                                                                 \
-  void name(const Args<T>& args, Parallel& parallel) {                               \
-    static constexpr void (*kForms[kNumGeluKinds][2])(const Args<T>&, Parallel&) = { \
-        {&name##_of<Erf, false, T>, &name##_of<Erf, true, T>},                       \
-        {&name##_of<Tanh, false, T>, &name##_of<Tanh, true, T>},                     \
-        {&name##_of<Silu, false, T>, &name##_of<Silu, true, T>},                     \
-        {&name##_of<Relu, false, T>, &name##_of<Relu, true, T>}};                    \
-    kForms[static_cast<int>(args.shape.kind)][args.shape.gated](args, parallel);     \
-  }
-KERASLLM_FORMS(forward, FeedForwardForward)
-KERASLLM_FORMS(backward, FeedForwardBackward)
+KERASLLM_ACTIVATION_FORMS(forward, FeedForwardForward)
+KERASLLM_ACTIVATION_FORMS(backward, FeedForwardBackward)
 
 }  // namespace
 

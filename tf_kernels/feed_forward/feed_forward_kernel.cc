@@ -14,9 +14,6 @@ using tensorflow::OpKernelContext;
 using tensorflow::Tensor;
 using tensorflow::TensorShape;
 
-template <class T>
-using Element = typename ComputeType<T>::type;
-
 class FeedForwardBase : public OpKernel {
  public:
   explicit FeedForwardBase(OpKernelConstruction* context) : OpKernel(context) {

@@ -4,13 +4,14 @@
 //
 // A run of columns of the first product is made, passed through `between` into operands of the
 // second one, and multiplied into its sums at once: what lies between is a block of rows by a run
-// of columns, in the second cache level. Gated activations have two first products side by side
-// (forward), or two second ones whose results add up (backward).
+// of columns, in the second cache level. Where the matrices are too large for that, a part of the
+// rows goes through all of the first product and then through the second one. Gated activations
+// have two first products side by side (forward), or two second ones whose results add up
+// (backward).
 #ifndef KERASLLM_FEED_FORWARD_FEED_FORWARD_PRODUCTS_H_
 #define KERASLLM_FEED_FORWARD_FEED_FORWARD_PRODUCTS_H_
 
-#include "common/packing.h"
-#include "common/parallel.h"
+#include "common/deep_product.h"
 
 namespace kerasllm {
 namespace KERASLLM_ISA {
@@ -22,8 +23,7 @@ struct TwoProducts {
   const float* bias;  // (columns), or null
   T* result;          // (rows, columns)
 
-  static constexpr int64_t kRunBytes = 2048;  // of a row of a left operand
-  static constexpr int64_t kRun = kRunBytes / static_cast<int64_t>(sizeof(Operand<T>));
+  static constexpr int64_t kRun = kerasllm::KERASLLM_ISA::kRun<Operand<T>>;
   static_assert(kRun % kPanel == 0);
 
   // What lies between, for one panel of columns of the first products.
@@ -39,10 +39,11 @@ struct TwoProducts {
     Operand<T>* to_row(int index, int64_t row) const { return to + (index * count + row) * stride; }
   };
 
-  // Few rows against matrices that are larger than a core's cache.
-  bool few_rows() const {
-    constexpr int64_t kFewRows = 384, kMatrixElements = 1 << 20;
-    return rows <= kFewRows && dim * (kFirsts * depth + kSeconds * columns) > kMatrixElements;
+  // Few rows are few for one matrix; many make up for packing both, until a block of them does not
+  // fit into a cache with what it needs.
+  bool by_panels() const {
+    const int64_t elements = dim * (kFirsts * depth + kSeconds * columns);
+    return worth_going_by_panels(rows <= kRowsByPanels ? elements : elements / 3);
   }
   // Rows of a block, by the shape alone, as sums over the rows of a block take their order from it:
   // what a block needs stays in the second cache level, and few rows still make work for threads.
@@ -53,9 +54,7 @@ struct TwoProducts {
     const int64_t fitting = min_of(kCacheBytes / row_bytes, ceil_div(rows, kTasks));
     return round_up(max_of(kLeast, min_of(kMost, fitting)), kMaxRows);
   }
-  int64_t blocks() const {
-    return few_rows() ? min_of<int64_t>(1, rows) : ceil_div(rows, block_rows());
-  }
+  int64_t blocks() const { return ceil_div(rows, by_panels() ? kRowsByPanels : block_rows()); }
 
   // pack_first(index, panel, where to) and pack_second make a panel of a right operand;
   // between(tile) fills tile.to.
@@ -63,7 +62,7 @@ struct TwoProducts {
   void run(const PackFirst& pack_first, const PackSecond& pack_second, const Between& between,
            Parallel& parallel) const {
     if (rows == 0) return;
-    if (few_rows()) return run_few_rows(pack_first, pack_second, between, parallel);
+    if (by_panels()) return run_by_panels(pack_first, pack_second, between, parallel);
     const int64_t first_size = first_panel_size(), second_size = second_panel_size();
     const int64_t firsts = kFirsts * first_panels(), seconds = kSeconds * second_panels();
     const int64_t operand = sizeof(Operand<T>);
@@ -93,45 +92,37 @@ struct TwoProducts {
   int64_t second_panel_size() const { return second_depth() * kPanel; }
 
   template <class PackFirst, class PackSecond, class Between>
-  void run_few_rows(const PackFirst& pack_first, const PackSecond& pack_second,
-                    const Between& between, Parallel& parallel) const {
-    constexpr int64_t kFloat = sizeof(float), kOperand = sizeof(Operand<T>);
-    const int64_t left_size = rows * first_depth() * kOperand;
-    const int64_t stride = first_panels() * kPanel, between_size = kSeconds * rows * stride;
-    Scratch scratch(Scratch::rounded(left_size) + Scratch::rounded(between_size * kOperand));
-    const Operand<T>* const rows_left = left_rows(
-        left, rows, depth, first_depth(), static_cast<Operand<T>*>(scratch.take(left_size)));
-    auto* const activated = static_cast<Operand<T>*>(scratch.take(between_size * kOperand));
-    parallel.for_each(first_panels(), [&](int64_t panel) {
-      const TilesInUse tiles;
-      const int64_t packed_size = first_panel_size() * kOperand;
-      const int64_t tile_size = kFirsts * rows * kPanel * kFloat;
-      Scratch own(Scratch::rounded(packed_size) + Scratch::rounded(tile_size));
-      auto* const packed = static_cast<Operand<T>*>(own.take(packed_size));
-      auto* const tile = static_cast<float*>(own.take(tile_size));
-      for (int i = 0; i < kFirsts; ++i) {
-        pack_first(i, panel, packed);
-        multiply_deep(rows_left, first_depth(), rows, packed, tile + i * rows * kPanel, false,
-                      first_depth());
-      }
-      const int64_t column = panel * kPanel;
-      between(Tile{0, 0, rows, column, min_of<int64_t>(kPanel, dim - column), tile,
-                   activated + column, stride});
-    });
-    parallel.for_each(second_panels(), [&](int64_t panel) {
-      const TilesInUse tiles;
-      const int64_t packed_size = second_panel_size() * kOperand;
-      const int64_t sums_size = rows * kPanel * kFloat;
-      Scratch own(Scratch::rounded(packed_size) + Scratch::rounded(sums_size));
-      auto* const packed = static_cast<Operand<T>*>(own.take(packed_size));
-      auto* const sums = static_cast<float*>(own.take(sums_size));
-      for (int i = 0; i < kSeconds; ++i) {
-        pack_second(i, panel, packed);
-        multiply_deep(activated + i * rows * stride, stride, rows, packed, sums, i > 0,
-                      second_depth());
-      }
-      const int64_t column = panel * kPanel;
-      write(0, rows, column, min_of<int64_t>(kPanel, columns - column), sums);
+  void run_by_panels(const PackFirst& pack_first, const PackSecond& pack_second,
+                     const Between& between, Parallel& parallel) const {
+    constexpr int64_t kOperand = sizeof(Operand<T>);
+    const int64_t most = min_of(rows, kRowsByPanels), stride = first_panels() * kPanel;
+    const int64_t left_bytes = most * first_depth() * kOperand;
+    const int64_t between_bytes = kSeconds * most * stride * kOperand;
+    Scratch scratch(Scratch::rounded(left_bytes) + Scratch::rounded(between_bytes));
+    auto* const buffer = static_cast<Operand<T>*>(scratch.take(left_bytes));
+    auto* const activated = static_cast<Operand<T>*>(scratch.take(between_bytes));
+    int64_t block = 0;
+    for_each_part_by_panels(rows, [&](int64_t begin, int64_t count) {
+      const Operand<T>* const rows_left =
+          left_rows(left + begin * depth, count, depth, first_depth(), buffer);
+      multiply_by_panels<T, kFirsts, false>(
+          count, first_depth(), first_depth(), first_panels(), [&](int) { return rows_left; },
+          pack_first,
+          [&](int64_t panel, const float* tile) {
+            const int64_t column = panel * kPanel;
+            between(Tile{block, begin, count, column, min_of<int64_t>(kPanel, dim - column), tile,
+                         activated + column, stride});
+          },
+          parallel);
+      multiply_by_panels<T, kSeconds, true>(
+          count, stride, second_depth(), second_panels(),
+          [&](int index) { return activated + index * count * stride; }, pack_second,
+          [&](int64_t panel, const float* sums) {
+            const int64_t column = panel * kPanel;
+            write(begin, count, column, min_of<int64_t>(kPanel, columns - column), sums);
+          },
+          parallel);
+      ++block;
     });
   }
 
@@ -159,8 +150,8 @@ struct TwoProducts {
       for (int64_t panel = column; panel < min_of(dim, column + kRun); panel += kPanel) {
         for (int i = 0; i < kFirsts; ++i) {
           multiply_deep(rows_left, stride, count,
-                        first + (i * first_panels() + panel / kPanel) * first_panel_size(),
-                        tile + i * count * kPanel, false, stride);
+                        first + (i * first_panels() + panel / kPanel) * first_panel_size(), stride,
+                        tile + i * count * kPanel, false);
         }
         between(Tile{block, begin, count, panel, min_of<int64_t>(kPanel, dim - panel), tile,
                      run + (panel - column), kRun});
@@ -182,22 +173,11 @@ struct TwoProducts {
     }
   }
 
-  // (count, `deep`) operands with rows of `stride` times a panel, in runs.
-  void multiply_deep(const Operand<T>* rows_left, int64_t stride, int64_t count,
-                     const Operand<T>* panel, float* tile, bool accumulate, int64_t deep) const {
-    int64_t k = 0;
-    do {
-      panel_product(rows_left + k, stride, count, min_of(kRun, deep - k), panel + k * kPanel, tile,
-                    kPanel, accumulate || k > 0);
-      k += kRun;
-    } while (k < deep);
-  }
-
   void write(int64_t begin, int64_t count, int64_t column, int64_t width, const float* sums) const {
     for (int64_t row = 0; row < count; ++row, sums += kPanel) {
       T* const to = result + (begin + row) * columns + column;
       const float* const from = bias == nullptr ? nullptr : bias + column;
-      for_each_vec(width, [=](int64_t i, int64_t filled) __attribute__((always_inline)) {
+      for_each_vec(width, [=](int64_t i, int64_t filled) KERASLLM_INLINE {
         const Vec b = from == nullptr ? Vec{} : load_first(from + i, filled);
         store_first(to + i, load(sums + i) + b, filled);
       });

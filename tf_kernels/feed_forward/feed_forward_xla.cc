@@ -1,5 +1,5 @@
 // KerasllmFeedForward and its gradient in programs that XLA compiles for the CPU: calls of the
-// same kernels, on the program's threads. Shapes were checked when the ops' shape functions ran.
+// same kernels, on the program's threads. Shapes are checked as the program is compiled.
 #include "common/xla_kernel.h"
 #include "feed_forward/feed_forward.h"
 #include "gelu/gelu_kinds.h"
@@ -75,7 +75,6 @@ class FeedForwardXlaBase : public XlaOpKernel {
   xla::Shape in_type(const TensorShape& shape) const {
     return row_major_like(xla_type(type_), shape);
   }
-  static int64_t last_size(const TensorShape& shape) { return shape.dim_size(shape.dims() - 1); }
 
   tensorflow::DataType type_;
   bool gated_;
@@ -112,9 +111,8 @@ class FeedForwardGradXlaOp : public FeedForwardXlaBase {
   }
 };
 
-REGISTER_KERNEL_BUILDER(Name("KerasllmFeedForward").Device("XLA_CPU_JIT"), FeedForwardXlaOp);
-REGISTER_KERNEL_BUILDER(Name("KerasllmFeedForwardGrad").Device("XLA_CPU_JIT"),
-                        FeedForwardGradXlaOp);
+KERASLLM_REGISTER_XLA_CPU("KerasllmFeedForward", FeedForwardXlaOp);
+KERASLLM_REGISTER_XLA_CPU("KerasllmFeedForwardGrad", FeedForwardGradXlaOp);
 
 }  // namespace
 }  // namespace kerasllm

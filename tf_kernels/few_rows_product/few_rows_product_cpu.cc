@@ -3,7 +3,7 @@
 // them are fetched meanwhile; the pieces' sums are added in their order. Of a transposed one it is
 // a range of columns, four at a time, whose sums stay in registers. The pieces follow from the
 // sizes alone, so results do not depend on the number of threads.
-#include "attention/attention_pack.h"
+#include "common/packing.h"
 #include "few_rows_product/few_rows_product_dispatch.h"
 
 namespace kerasllm {
@@ -118,7 +118,7 @@ inline __attribute__((always_inline)) void dot_products(const float* inputs, int
 #pragma GCC unroll 4
     for (int j = 0; j < kColumns; ++j) sums[r][j] = Vec{};
   }
-  const auto add = [&](int64_t k, int64_t count, auto whole) __attribute__((always_inline)) {
+  const auto add = [&](int64_t k, int64_t count, auto whole) KERASLLM_INLINE {
     Vec columns[kColumns];
 #pragma GCC unroll 4
     for (int j = 0; j < kColumns; ++j)
@@ -218,7 +218,7 @@ void multiply_transposed(const FewRowsProduct<T>& args, const float* inputs, int
     }
     for (int64_t r = 0; r < args.rows; ++r) {
       Vec* const lanes = products + r * kLanes;
-      transpose_step<kLanes / 2>(lanes);
+      transpose(lanes);
       Vec sum = lanes[0];
       for (int i = 1; i < kLanes; ++i) sum += lanes[i];
       write(args, r, column, sum, count);

@@ -2,7 +2,9 @@
 #ifndef KERASLLM_GELU_GELU_ACTIVATIONS_H_
 #define KERASLLM_GELU_GELU_ACTIVATIONS_H_
 
+#include "common/parallel.h"
 #include "common/vec_math.h"
+#include "gelu/gelu.h"
 
 namespace kerasllm {
 namespace KERASLLM_ISA {
@@ -49,6 +51,19 @@ struct Relu {
     return {value(x), x > 0.0f ? broadcast(1.0f) : (x <= 0.0f ? Vec{} : x)};
   }
 };
+
+// Defines name(args, parallel): name_of<activation, gated, T> for what args.shape asks for.
+#define KERASLLM_ACTIVATION_FORMS(name, Args)                                        \
+  template <class T>                                                                 \
+  void name(const Args<T>& args, Parallel& parallel) {                               \
+    static constexpr void (*kForms[][2])(const Args<T>&, Parallel&) = {              \
+        {&name##_of<Erf, false, T>, &name##_of<Erf, true, T>},                       \
+        {&name##_of<Tanh, false, T>, &name##_of<Tanh, true, T>},                     \
+        {&name##_of<Silu, false, T>, &name##_of<Silu, true, T>},                     \
+        {&name##_of<Relu, false, T>, &name##_of<Relu, true, T>}};                    \
+    static_assert(sizeof(kForms) / sizeof(kForms[0]) == kNumGeluKinds, "all kinds"); \
+    kForms[static_cast<int>(args.shape.kind)][args.shape.gated](args, parallel);     \
+  }
 
 }  // namespace KERASLLM_ISA
 }  // namespace kerasllm

@@ -8,8 +8,6 @@ namespace kerasllm {
 namespace KERASLLM_ISA {
 namespace {
 
-#define KERASLLM_INLINE __attribute__((always_inline))
-
 template <class T>
 inline Vec biased(const T* inputs, const float* bias, int64_t i, int64_t count) {
   const Vec x = load_first(inputs + i, count);
@@ -94,25 +92,8 @@ void backward_of(const GeluBackward<T>& args, Parallel& parallel) {
               });
 }
 
-template <class T>
-void forward(const GeluForward<T>& args, Parallel& parallel) {
-  static constexpr void (*kForms[kNumGeluKinds][2])(const GeluForward<T>&, Parallel&) = {
-      {&forward_of<Erf, false, T>, &forward_of<Erf, true, T>},
-      {&forward_of<Tanh, false, T>, &forward_of<Tanh, true, T>},
-      {&forward_of<Silu, false, T>, &forward_of<Silu, true, T>},
-      {&forward_of<Relu, false, T>, &forward_of<Relu, true, T>}};
-  kForms[static_cast<int>(args.shape.kind)][args.shape.gated](args, parallel);
-}
-
-template <class T>
-void backward(const GeluBackward<T>& args, Parallel& parallel) {
-  static constexpr void (*kForms[kNumGeluKinds][2])(const GeluBackward<T>&, Parallel&) = {
-      {&backward_of<Erf, false, T>, &backward_of<Erf, true, T>},
-      {&backward_of<Tanh, false, T>, &backward_of<Tanh, true, T>},
-      {&backward_of<Silu, false, T>, &backward_of<Silu, true, T>},
-      {&backward_of<Relu, false, T>, &backward_of<Relu, true, T>}};
-  kForms[static_cast<int>(args.shape.kind)][args.shape.gated](args, parallel);
-}
+KERASLLM_ACTIVATION_FORMS(forward, GeluForward)
+KERASLLM_ACTIVATION_FORMS(backward, GeluBackward)
 
 }  // namespace
 

@@ -1,5 +1,5 @@
 // KerasllmGelu and KerasllmGeluGrad in programs that XLA compiles for the CPU or a GPU: calls of
-// the same kernels, on the program's threads. Shapes were checked when the op's shape function ran.
+// the same kernels, on the program's threads. Shapes are checked as the program is compiled.
 #include "common/xla_kernel.h"
 #include "gelu/gelu.h"
 #ifdef KERASLLM_HAS_CUDA
@@ -91,7 +91,7 @@ class GeluXlaOp : public GeluXlaBase {
 
   void Compile(XlaOpKernelContext* context) override {
     const tensorflow::TensorShape inputs = context->InputShape(0);
-    const int64_t columns = inputs.dim_size(inputs.dims() - 1);
+    const int64_t columns = last_size(inputs);
     const auto shape = with_last(inputs, gated_ ? columns / 2 : columns);
     emit_custom_call(context, typed_handler("kerasllm_gelu", type_),
                      {row_major_like(xla_type(type_), shape)}, attributes_.text());

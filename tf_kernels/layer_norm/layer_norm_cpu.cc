@@ -9,8 +9,6 @@ namespace kerasllm {
 namespace KERASLLM_ISA {
 namespace {
 
-#define KERASLLM_INLINE __attribute__((always_inline))
-
 struct Pair {
   Vec first, second;
 };

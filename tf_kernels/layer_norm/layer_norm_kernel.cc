@@ -17,7 +17,7 @@ using tensorflow::Tensor;
 using tensorflow::TensorShape;
 
 // The shape without its last axis.
-TensorShape rows_of(const TensorShape& shape) {
+TensorShape without_last(const TensorShape& shape) {
   TensorShape rows = shape;
   rows.RemoveLastDims(1);
   return rows;
@@ -60,7 +60,7 @@ class LayerNormBase : public OpKernel {
 
  protected:
   LayerNormShape shape_of(const TensorShape& shape, const Tensor& seed) const {
-    return {rows_of(shape).num_elements(), shape.dim_size(shape.dims() - 1), rms_,
+    return {without_last(shape).num_elements(), shape.dim_size(shape.dims() - 1), rms_,
             Device::dropout(rate_, data_of<int32_t>(seed))};
   }
 
@@ -98,8 +98,9 @@ class LayerNormOp : public LayerNormBase<Device> {
     } else {
       OP_REQUIRES_OK(context, context->allocate_output(1, TensorShape({0}), &sum));
     }
-    OP_REQUIRES_OK(context, context->allocate_output(2, rows_of(whole), &mean));
-    OP_REQUIRES_OK(context, context->allocate_output(3, rows_of(whole), &reciprocal_deviation));
+    OP_REQUIRES_OK(context, context->allocate_output(2, without_last(whole), &mean));
+    OP_REQUIRES_OK(context,
+                   context->allocate_output(3, without_last(whole), &reciprocal_deviation));
     const LayerNormForward<typename ComputeType<T>::type> args = {
         shape_of(whole, seed),
         epsilon_,
@@ -134,9 +135,9 @@ class LayerNormGradOp : public LayerNormBase<Device> {
     OP_REQUIRES_OK(context, expect_row(op, "sum", sum));
     const TensorShape whole = sum.shape(), row({sum.dim_size(sum.dims() - 1)});
     OP_REQUIRES_OK(context, expect_shape_or_absent(op, "gamma", gamma, row));
-    OP_REQUIRES_OK(context, expect_shape(op, "mean", mean, rows_of(whole)));
-    OP_REQUIRES_OK(context,
-                   expect_shape(op, "reciprocal_deviation", reciprocal_deviation, rows_of(whole)));
+    OP_REQUIRES_OK(context, expect_shape(op, "mean", mean, without_last(whole)));
+    OP_REQUIRES_OK(context, expect_shape(op, "reciprocal_deviation", reciprocal_deviation,
+                                         without_last(whole)));
     OP_REQUIRES_OK(context, expect_shape(op, "d_outputs", d_outputs, whole));
     OP_REQUIRES_OK(context, expect_shape_or_absent(op, "d_sum", d_sum, whole));
     OP_REQUIRES_OK(context, expect_shape(op, "seed", seed, TensorShape({2})));

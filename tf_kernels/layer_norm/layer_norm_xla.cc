@@ -1,6 +1,6 @@
 // KerasllmLayerNorm and KerasllmLayerNormGrad in programs that XLA compiles for the CPU or a GPU:
-// calls of the same kernels, on the program's threads. Shapes were checked when the op's shape
-// function ran.
+// calls of the same kernels, on the program's threads. Shapes are checked as the program is
+// compiled.
 #include "common/xla_kernel.h"
 #include "layer_norm/layer_norm.h"
 #ifdef KERASLLM_HAS_CUDA
@@ -134,7 +134,7 @@ class LayerNormGradXlaOp : public LayerNormXlaBase {
 
   void Compile(XlaOpKernelContext* context) override {
     const tensorflow::TensorShape whole = context->InputShape(0);
-    const xla::Shape row = row_major(xla::F32, {whole.dim_size(whole.dims() - 1)});
+    const xla::Shape row = row_major(xla::F32, {last_size(whole)});
     emit_custom_call(context, typed_handler("kerasllm_layer_norm_grad", type_),
                      {row_major_like(xla_type(type_), whole), shape_if(rate_ > 0, whole), row, row},
                      attributes_.text());

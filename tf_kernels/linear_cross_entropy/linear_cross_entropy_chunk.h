@@ -89,8 +89,8 @@ struct LinearCrossEntropyChunk {
   int64_t pack_tasks() const { return width / kPanel + (gradients.d_kernel != nullptr ? 1 : 0); }
   void pack(int64_t task) const {
     if (task < width / kPanel) {
-      pack_rows<T>([&](int64_t j) { return hidden_row(task * kPanel + j); }, in.dim, sizes.depth,
-                   memory.row_panels + task * kPanel * sizes.depth);
+      pack_transposed<T>([&](int64_t j) { return hidden_row(task * kPanel + j); }, in.dim,
+                         sizes.depth, memory.row_panels + task * kPanel * sizes.depth);
     } else {
       pack_columns<T>([&](int64_t r) { return hidden_row(r); }, in.dim, width,
                       memory.column_panels);

@@ -1,6 +1,6 @@
 // KerasllmLinearCrossEntropy and KerasllmLinearCrossEntropyGrad in programs that XLA compiles for
-// the CPU or a GPU: calls of the same kernels. Shapes were checked when the op's shape function
-// ran.
+// the CPU or a GPU: calls of the same kernels. Shapes are checked as the program is
+// compiled.
 #include "common/xla_kernel.h"
 #include "linear_cross_entropy/linear_cross_entropy.h"
 #include "linear_cross_entropy/linear_cross_entropy_options.h"

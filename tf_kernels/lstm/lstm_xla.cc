@@ -1,5 +1,5 @@
 // KerasllmLstm and KerasllmLstmGrad in programs that XLA compiles for the CPU or a GPU: calls of
-// the same kernels, on the program's threads. Shapes were checked when the op's shape function ran.
+// the same kernels, on the program's threads. Shapes are checked as the program is compiled.
 #include "common/xla_kernel.h"
 #include "lstm/lstm.h"
 #ifdef KERASLLM_HAS_CUDA
