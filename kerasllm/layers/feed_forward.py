@@ -12,8 +12,9 @@ from kerasllm.ops.gelu import kind_of
 def run_feed_forward(hidden_layer, output_layer, inputs, training=False):
     """What `output_layer(hidden_layer(inputs))` gives.
 
-    Layers whose call was replaced (an adapter's hook), that are quantised or have an activity
-    regularizer, and activations that the op does not know are called one after the other.
+    Layers whose call was replaced (an adapter's hook), that are quantised, rematerialised or have
+    an activity regularizer, and activations that the op does not know are called one after the
+    other.
 
     Args:
         hidden_layer: A built `Dense` or `GatedDense`.
@@ -53,6 +54,7 @@ def _is_plain(layer, classes):
         and "call" not in vars(layer)
         and layer.quantization_mode is None
         and layer.activity_regularizer is None
+        and layer._remat_mode is None
     )
 
 

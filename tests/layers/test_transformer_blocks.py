@@ -8,8 +8,12 @@ import transformer_reference as reference
 
 from kerasllm.layers import TransformerDecoderBlock, TransformerEncoderBlock
 
-BATCH, TIME, DIM, CONTEXT_TIME, CONTEXT_DIM = 3, 7, 12, 5, 10
-LENGTHS = np.array([7, 3, 1])
+# 35 rows: enough for the feed-forward op.
+BATCH, TIME, DIM, CONTEXT_TIME, CONTEXT_DIM = 5, 7, 12, 5, 10
+LENGTHS = np.array([7, 3, 1, 5, 7])
+CONTEXT_MASK = np.array(
+    [[1, 1, 1, 1, 1], [1, 1, 0, 0, 0], [0, 1, 1, 0, 1], [0, 0, 0, 0, 1], [1, 0, 1, 0, 0]], bool
+)
 FORMS = {
     "bert": {},
     "first": {"activation": "relu"},
@@ -79,7 +83,7 @@ def test_decoder_block_is_the_papers(form, crossed):
     if crossed:
         more = {
             "context": inputs(BATCH, CONTEXT_TIME, CONTEXT_DIM, seed=2),
-            "context_mask": np.array([[1, 1, 1, 1, 1], [1, 1, 0, 0, 0], [0, 1, 1, 0, 1]], bool),
+            "context_mask": CONTEXT_MASK,
         }
     block(x, **more)
     randomize(block)

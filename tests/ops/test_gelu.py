@@ -157,22 +157,19 @@ def test_the_kind_of_an_activation():
 
 
 @needs_native
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("gated", [False, True])
-def test_results_larger_than_the_caches_have_the_bits_of_small_ones(gated, dtype):
+def test_results_larger_than_the_caches_have_the_bits_of_small_ones(gated):
     """The kernel writes them past the caches."""
-    rows = 4200 if dtype == "float32" else 8400  # above 16 MiB
-    whole_inputs, bias = arguments((rows, 2048 if gated else 1024), dtype)
+    rows = 4200  # above 16 MiB
+    whole_inputs, bias = arguments((rows, 2048 if gated else 1024), "float32")
 
     def results(count):
         inputs = whole_inputs[:count]
         with tf.GradientTape() as tape:
             tape.watch(inputs)
             outputs = gelu(inputs, bias, gated=gated)
-            loss = tf.reduce_sum(tf.square(tf.cast(outputs, "float32")))
+            loss = tf.reduce_sum(tf.square(outputs))
         return [outputs, tape.gradient(loss, inputs)]
 
     for whole, part in zip(results(rows), results(rows // 3), strict=True):
-        np.testing.assert_array_equal(
-            tf.cast(whole[: rows // 3], "float32"), tf.cast(part, "float32")
-        )
+        np.testing.assert_array_equal(whole[: rows // 3], part)

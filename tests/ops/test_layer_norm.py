@@ -188,14 +188,13 @@ def test_a_second_derivative_is_refused():
 
 
 @needs_native
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("rate", [0.0, 0.3])
-def test_results_larger_than_the_caches_have_the_bits_of_small_ones(rate, dtype):
+def test_results_larger_than_the_caches_have_the_bits_of_small_ones(rate):
     """The kernel writes them past the caches."""
-    rows, dim = (4200 if dtype == "float32" else 8400), 1024  # above 16 MiB
+    rows, dim = 4200, 1024  # above 16 MiB
     random = np.random.default_rng(3)
     inputs, residual, d_outputs = (
-        tf.cast(random.normal(size=(rows, dim)), dtype) for _ in range(3)
+        tf.constant(random.normal(size=(rows, dim)), "float32") for _ in range(3)
     )
     gamma, beta = (tf.constant(random.normal(size=dim), "float32") for _ in range(2))
 
@@ -211,10 +210,8 @@ def test_results_larger_than_the_caches_have_the_bits_of_small_ones(rate, dtype)
                 dropout_rate=rate,
                 seed=tf.constant([1, 2]) if rate else None,
             )
-            loss = tf.reduce_sum(tf.cast(outputs * d_outputs[:count], "float32"))
+            loss = tf.reduce_sum(outputs * d_outputs[:count])
         return [outputs, total, *tape.gradient(loss, tensors)]
 
     for whole, part in zip(results(rows), results(rows // 3), strict=True):
-        np.testing.assert_array_equal(
-            tf.cast(whole[: rows // 3], "float32"), tf.cast(part, "float32")
-        )
+        np.testing.assert_array_equal(whole[: rows // 3], part)
