@@ -20,7 +20,7 @@ def feed_forward(
     """`act(inputs @ hidden_kernel + hidden_bias) @ output_kernel + output_bias`.
 
     On TensorFlow on the CPU, in float32 and bfloat16 and from 32 rows on, one fused op,
-    `kerasllm_ops.feed_forward`, whose activations never leave the cache; elsewhere `dense` and
+    `kerasllm_ops.feed_forward`, whose activations are never in memory as a whole; elsewhere `dense` and
     `gelu` one after the other. The branch: Vaswani et al., Attention Is All You Need, 2017; gated,
     `act(gate) * value` goes on: Shazeer, GLU Variants Improve Transformer, 2020.
 
