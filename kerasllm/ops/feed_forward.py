@@ -20,9 +20,9 @@ def feed_forward(
     """`act(inputs @ hidden_kernel + hidden_bias) @ output_kernel + output_bias`.
 
     On TensorFlow on the CPU, in float32 and bfloat16 and from 32 rows on, one fused op,
-    `kerasllm_ops.feed_forward`, whose activations are never in memory as a whole; elsewhere `dense` and
-    `gelu` one after the other. The branch: Vaswani et al., Attention Is All You Need, 2017; gated,
-    `act(gate) * value` goes on: Shazeer, GLU Variants Improve Transformer, 2020.
+    `kerasllm_ops.feed_forward`, whose activations are never in memory as a whole; elsewhere `dense`
+    and `gelu` one after the other. The branch: Vaswani et al., Attention Is All You Need, 2017;
+    gated, `act(gate) * value` goes on: Shazeer, GLU Variants Improve Transformer, 2020.
 
     The hidden bias is added and the activation computed in float32, also to bfloat16 inputs.
 
