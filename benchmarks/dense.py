@@ -10,7 +10,14 @@ from kerasllm_ops.dense import dense
 from benchmarks.layer_norm import compare
 
 # rows, input_dim, units
-SHAPES = [(64, 128, 64), (8192, 256, 256), (8192, 256, 1024), (8192, 1024, 256), (1024, 768, 3072)]
+SHAPES = [
+    (64, 128, 64),
+    (8192, 256, 256),
+    (8192, 256, 1024),
+    (8192, 1024, 256),
+    (1024, 768, 3072),
+    (1024, 2048, 2048),
+]
 
 
 def run(quick=False):

@@ -13,7 +13,13 @@ from benchmarks import measure
 from benchmarks.layer_norm import check_equality, compare
 
 # rows, input_dim, dim
-SHAPES = [(64, 64, 256), (2048, 256, 1024), (8192, 256, 1024), (1024, 768, 3072)]
+SHAPES = [
+    (64, 64, 256),
+    (2048, 256, 1024),
+    (8192, 256, 1024),
+    (1024, 768, 3072),
+    (512, 2048, 8192),
+]
 
 
 def stock(inputs, hidden_kernel, hidden_bias, output_kernel, output_bias):

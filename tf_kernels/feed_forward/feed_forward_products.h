@@ -50,9 +50,14 @@ struct TwoProducts {
   int64_t block_rows() const {
     constexpr int64_t kLeast = 3 * kMaxRows, kMost = 16 * kMaxRows;
     constexpr int64_t kCacheBytes = 512 * 1024, kTasks = 16;
+#ifdef KERASLLM_AMX  // tiles have 16 rows
+    constexpr int64_t kWholeRows = sizeof(Operand<T>) == 2 ? 16 : kMaxRows;
+#else
+    constexpr int64_t kWholeRows = kMaxRows;
+#endif
     const int64_t row_bytes = (depth + columns) * 4 + kSeconds * kRunBytes;
     const int64_t fitting = min_of(kCacheBytes / row_bytes, ceil_div(rows, kTasks));
-    return round_up(max_of(kLeast, min_of(kMost, fitting)), kMaxRows);
+    return round_up(max_of(kLeast, min_of(kMost, fitting)), kWholeRows);
   }
   int64_t blocks() const { return ceil_div(rows, by_panels() ? kRowsByPanels : block_rows()); }
 
