@@ -86,11 +86,15 @@ def test_a_row_that_ended_with_a_full_context_does_not_fill_the_buffer(model):
     with decoders.decoder(model, 2, MAX_LENGTH) as decoder:
         prefill = decoder.prefill
         decoder.prefill = lambda *inputs: calls.append(1) or prefill(*inputs)
-    full = list(range(1, MAX_LENGTH + 1))
-    (end,) = collect(model, [full], 1)[0]
-    prompt = next(p for p in ([3], [4], [5]) if end not in greedy(model, p, 40))
-    tokens = collect(model, [full, prompt], 40, end_ids=[int(end)], decoders=decoders)
-    assert tokens[1].tolist() == greedy(model, prompt, 40)
+    other = greedy(model, [3], 40)
+    # With its end a prompt has as many tokens as the model takes.
+    random = np.random.default_rng(0)
+    prompts = random.integers(1, models.VOCABULARY, (50, MAX_LENGTH - 1)).astype("int32")
+    chosen = np.array(model.logits(prompts))[:, -1].argmax(axis=-1)
+    row = int(np.flatnonzero(~np.isin(chosen, other))[0])
+    pair, ends = [prompts[row].tolist(), [3]], [int(chosen[row])]
+    tokens = collect(model, pair, 40, end_ids=ends, decoders=decoders)
+    assert tokens[0, 0] == ends[0] and tokens[1].tolist() == other
     assert len(calls) <= 6
 
 
