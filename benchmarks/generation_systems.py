@@ -25,10 +25,11 @@ def prompts(batch, vocabulary_size):
 
 class Ours:
     def __init__(self, folder, dtype):
+        from kerasllm.generation import DecoderPool
         from kerasllm.models import CausalLM
 
         self.model = CausalLM.from_pretrained(folder, dtype=dtype)
-        self.vocabulary_size, self.decoders = self.model.vocabulary_size, {}
+        self.vocabulary_size, self.decoders = self.model.vocabulary_size, DecoderPool()
 
     def generate(self, prompts):
         from kerasllm.generation import generate_tokens

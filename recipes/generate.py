@@ -23,6 +23,12 @@ from kerasllm.models import CausalLM
 from kerasllm.models.loading import load_model
 from kerasllm.text import BPETokenizer, CharVocabularyTokenizer
 
+# What beam search has no use for.
+NOT_WITH_BEAMS = (
+    *("num_texts", "temperature", "top_k", "top_p", "min_p", "repetition_penalty"),
+    *("stop", "seed", "stream", "verse"),
+)
+
 
 def parse_arguments(arguments=None):
     parser = argparse.ArgumentParser(
@@ -76,14 +82,36 @@ def load(folder, dtype_policy):
     return TextGenerator(model, tokenizer, start_ids=[tokenizer.end_id])
 
 
+def check(arguments):
+    for name in ("max_tokens", "num_texts", "num_beams"):
+        if getattr(arguments, name) < 1:
+            raise ValueError(f"{_option(name)} is {getattr(arguments, name)}; expected 1 or more.")
+    if arguments.stream and arguments.num_texts > 1:
+        raise ValueError("--stream prints one text; leave it out, or --num-texts.")
+    if arguments.num_beams > 1:
+        defaults = parse_arguments(["--model-dir", ""])
+        given = [
+            _option(name)
+            for name in NOT_WITH_BEAMS
+            if getattr(arguments, name) != getattr(defaults, name)
+        ]
+        if given:
+            raise ValueError(
+                f"--num-beams prints the one likeliest text; leave it out, or {', '.join(given)}."
+            )
+
+
+def _option(name):
+    return "--" + name.replace("_", "-")
+
+
 def generate(arguments):
-    if arguments.max_tokens < 1 or arguments.num_texts < 1:
-        raise ValueError("--max-tokens and --num-texts should be 1 or more.")
+    check(arguments)
     generator = load(arguments.model_dir, arguments.dtype_policy)
     prompt, prompts = arguments.prompt, [arguments.prompt] * arguments.num_texts
     if arguments.num_beams > 1:
         (text,) = generator.generate(
-            prompts[:1], max_tokens=arguments.max_tokens, num_beams=arguments.num_beams
+            prompts, max_tokens=arguments.max_tokens, num_beams=arguments.num_beams
         )
         print(prompt + text)
         return
@@ -100,7 +128,7 @@ def generate(arguments):
     )
     constraint = VerseForm(generator.tokenizer, prompt) if arguments.verse else None
     options = (sampling, arguments.max_tokens, arguments.stop, constraint)
-    if arguments.stream and arguments.num_texts == 1:
+    if arguments.stream:
         print(prompt, end="", flush=True)
         for piece in generator.stream(prompt, *options):
             print(piece, end="", flush=True)

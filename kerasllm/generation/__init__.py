@@ -1,6 +1,7 @@
 """Text from language models: decoding over caches, sampling, beam search, streams, constraints."""
 
 from kerasllm.generation.beam_search import beam_search
+from kerasllm.generation.decoder_pool import DecoderPool
 from kerasllm.generation.decoders import RecurrentDecoder, TransformerDecoder, make_decoder
 from kerasllm.generation.sampling import Sampling, choose_tokens
 from kerasllm.generation.text_generator import TextGenerator
@@ -10,6 +11,7 @@ from kerasllm.generation.verse_form import VerseForm
 
 __all__ = [
     "ENDED",
+    "DecoderPool",
     "RecurrentDecoder",
     "Sampling",
     "TextGenerator",

@@ -3,16 +3,20 @@
 import numpy as np
 from keras import ops
 
-from kerasllm.generation.token_generation import decoder_for
+from kerasllm.generation.decoder_pool import DecoderPool
+from kerasllm.generation.sliding_context import prefill_contexts, room_left, room_needed
 
 
-def beam_search(model, prompt, max_tokens, num_beams=4, end_ids=(), length_penalty=1.0):
+def beam_search(
+    model, prompt, max_tokens, num_beams=4, end_ids=(), length_penalty=1.0, decoders=None
+):
     """The likeliest texts after a prompt that a search over `num_beams` texts at a time finds.
 
     A text's score is the sum of the log probabilities of its new tokens divided by their number to
     the power of `length_penalty` (Wu et al., Google's Neural Machine Translation System, 2016, in
     the form without its constant). The search ends when no running text can score better than the
-    worst of `num_beams` ended ones, as far as its present length tells.
+    worst of `num_beams` ended ones, as far as its present length tells. Past the model's
+    `max_length` the context slides, as that of `generate_tokens`.
 
     Args:
         model: A `CausalLM` or an `LSTMLM`.
@@ -21,18 +25,30 @@ def beam_search(model, prompt, max_tokens, num_beams=4, end_ids=(), length_penal
         num_beams: Number of texts at a time. 4 by default.
         end_ids: Token ids that end a text.
         length_penalty: Above 0 longer texts score better. 1.0 by default.
+        decoders: A `DecoderPool`, in which decoders are kept between calls; or None.
 
     Returns:
         `(token_ids, score)` of the best text: a list of the new tokens, the end among them, and a
-        float.
+        float; `([], 0.0)` if `max_tokens` is below 1.
+
+    Raises:
+        ValueError: If the prompt is empty or longer than the model takes, or `num_beams` below 1.
     """
-    limit = getattr(model, "max_length", None)
-    if limit is not None:
-        max_tokens = min(max_tokens, limit - len(prompt))
-    if not prompt or max_tokens < 1:
-        raise ValueError(f"The prompt has {len(prompt)} tokens; expected 1 to {(limit or 2) - 1}.")
-    decoder = decoder_for(model, num_beams, len(prompt) + max_tokens)
-    logits = decoder.prefill(np.tile(np.array(prompt, "int32"), (num_beams, 1)))
+    if num_beams < 1:
+        raise ValueError(f"num_beams is {num_beams}; expected 1 or more.")
+    if not prompt:
+        raise ValueError("The prompt is empty; expected one token or more.")
+    if max_tokens < 1:
+        return [], 0.0
+    prompt = [int(token) for token in prompt]
+    room = room_needed(model, len(prompt), max_tokens)
+    decoders = DecoderPool() if decoders is None else decoders
+    with decoders.decoder(model, num_beams, room) as decoder:
+        return _search(decoder, prompt, max_tokens, num_beams, end_ids, length_penalty)
+
+
+def _search(decoder, prompt, max_tokens, num_beams, end_ids, length_penalty):
+    logits = prefill_contexts(decoder, [prompt] * num_beams)
     # All beams are the same text at first: only one counts.
     sums = np.array([0.0] + [-np.inf] * (num_beams - 1))
     texts, ended = [[] for _ in range(num_beams)], []
@@ -66,8 +82,11 @@ def beam_search(model, prompt, max_tokens, num_beams=4, end_ids=(), length_penal
         finished = len(ended) == num_beams and sums[0] / step**length_penalty <= ended[-1][0]
         if finished or step == max_tokens:
             break
-        decoder.reorder(np.array(rows, "int32"))
-        logits = decoder.step(np.array(tokens, "int32"))
+        if room_left(decoder) == 0:
+            logits = prefill_contexts(decoder, [prompt + text for text in texts])
+        else:
+            decoder.reorder(np.array(rows, "int32"))
+            logits = decoder.step(np.array(tokens, "int32"))
     running = [
         (total / len(text) ** length_penalty, text)
         for total, text in zip(sums, texts, strict=True)

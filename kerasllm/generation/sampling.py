@@ -43,7 +43,7 @@ class Sampling:
     def __post_init__(self):
         for name, low, high in (
             ("temperature", 0, float("inf")),
-            ("top_k", 0, float("inf")),
+            ("top_k", 0, 2**31 - 1),
             ("top_p", 0, 1),
             ("min_p", 0, 1),
             ("repetition_penalty", 1e-3, float("inf")),
@@ -51,6 +51,9 @@ class Sampling:
             value = getattr(self, name)
             if not low <= value <= high:
                 raise ValueError(f"{name} is {value}; expected a number from {low} to {high}.")
+        if self.top_k != int(self.top_k):
+            raise ValueError(f"top_k is {self.top_k}; expected a whole number.")
+        object.__setattr__(self, "top_k", int(self.top_k))
 
     @property
     def form(self):

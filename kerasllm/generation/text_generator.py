@@ -3,6 +3,7 @@
 import keras
 
 from kerasllm.generation.beam_search import beam_search
+from kerasllm.generation.decoder_pool import DecoderPool
 from kerasllm.generation.text_stream import TextStream
 from kerasllm.generation.token_generation import ENDED, generate_tokens
 
@@ -12,7 +13,9 @@ class TextGenerator:
 
     Prefill and decoding are compiled once for each batch size and buffer size, and kept. Under a
     mixed policy the weights are cast once, into a copy; a generator made before further training
-    does not see it.
+    does not see it. (A model whose weights are not those of its config, by LoRA or int8, is used as
+    it is.) Streams and calls may run side by side, also in threads. Texts go on past the model's
+    `max_length`, over a sliding context; see `generate_tokens`.
 
     Examples:
 
@@ -26,16 +29,20 @@ class TextGenerator:
         tokenizer: Has `encode`, of a list of str to a list of lists of ids, `decode`, of ids to a
             str, `end_id` and a length: `BPETokenizer`, `CharVocabularyTokenizer` or your own.
         start_ids: Token ids before each prompt, such as the end token between documents for models
-            that are trained with it. An empty prompt begins with the end token in any case.
-        end_ids: Token ids that end a text; the tokenizer's by default.
+            that are trained with it; by default the tokenizer's `start_ids`, if it has any. An
+            empty prompt without them begins with the end token.
+        end_ids: Token ids that end a text; by default the tokenizer's `end_ids`, or its `end_id`.
     """
 
-    def __init__(self, model, tokenizer, start_ids=(), end_ids=None):
+    def __init__(self, model, tokenizer, start_ids=None, end_ids=None):
         self.model = _in_compute_dtype(model)
         self.tokenizer = tokenizer
-        self.start_ids = list(start_ids)
-        self.end_ids = (tokenizer.end_id,) if end_ids is None else tuple(end_ids)
-        self._decoders = {}
+        if start_ids is None:
+            start_ids = getattr(tokenizer, "start_ids", ())
+        if end_ids is None:
+            end_ids = getattr(tokenizer, "end_ids", (tokenizer.end_id,))
+        self.start_ids, self.end_ids = list(start_ids), tuple(end_ids)
+        self._decoders = DecoderPool()
 
     def generate(
         self, prompts, sampling=None, max_tokens=128, stop=(), constraint=None, num_beams=1
@@ -60,15 +67,19 @@ class TextGenerator:
         if isinstance(prompts, str):
             raise TypeError("prompts is a str; expected a list of str.")
         token_ids = self._token_ids(prompts)
+        if num_beams < 1:
+            raise ValueError(f"num_beams is {num_beams}; expected 1 or more.")
         if num_beams > 1:
             if sampling is not None or stop or constraint is not None:
                 raise ValueError("Beam search takes no sampling, no stop and no constraint.")
             texts = [
-                beam_search(self.model, ids, max_tokens, num_beams, self.end_ids)[0]
+                beam_search(
+                    self.model, ids, max_tokens, num_beams, self.end_ids, decoders=self._decoders
+                )[0]
                 for ids in token_ids
             ]
-            return [self._decode(self._without_end(ids)) for ids in texts]
-        streams = [TextStream(self._decode, stop) for _ in prompts]
+            return [self._text(before, ids) for ids, before in zip(texts, token_ids, strict=True)]
+        streams = [TextStream(self._decode, stop, before) for before in token_ids]
         texts = [[] for _ in prompts]
         for tokens in self._steps(token_ids, sampling, max_tokens, constraint):
             for stream, text, token in zip(streams, texts, tokens, strict=True):
@@ -91,8 +102,9 @@ class TextGenerator:
         Yields:
             str, none of which ends within a character.
         """
-        stream = TextStream(self._decode, stop)
-        for tokens in self._steps(self._token_ids([prompt]), sampling, max_tokens, constraint):
+        token_ids = self._token_ids([prompt])
+        stream = TextStream(self._decode, stop, token_ids[0])
+        for tokens in self._steps(token_ids, sampling, max_tokens, constraint):
             if tokens[0] in self.end_ids:
                 break
             piece = stream.add(tokens[0])
@@ -103,6 +115,11 @@ class TextGenerator:
         piece = stream.finish()
         if piece:
             yield piece
+
+    def _text(self, before, ids):
+        # How a token is written may depend on its neighbour, as in a stream.
+        ids = [token for token in ids if token not in self.end_ids]
+        return self._decode(before + ids)[len(self._decode(before)) :]
 
     def _decode(self, ids):
         # Some models have more ids than their tokenizer, up to a round number.
@@ -120,17 +137,16 @@ class TextGenerator:
             for ids in self.tokenizer.encode(list(prompts))
         ]
 
-    def _without_end(self, ids):
-        return [token for token in ids if token not in self.end_ids]
-
 
 def _in_compute_dtype(model):
     """The model, or, under a mixed policy, a copy with its weights in the dtype that it computes
-    in."""
+    in, if its weights are those that its config makes."""
     if model.compute_dtype == model.variable_dtype:
         return model
     config = {**model.get_config(), "dtype": model.compute_dtype}
     copy = type(model).from_config(config)
+    if [weight.shape for weight in copy.weights] != [weight.shape for weight in model.weights]:
+        return model
     for weight, source in zip(copy.weights, model.weights, strict=True):
         weight.assign(keras.ops.cast(source, weight.dtype))
     return copy

@@ -32,11 +32,13 @@ class BPETokenizer:
     Args:
         tokenizer: A `tokenizers.Tokenizer`.
         end_id: The id of the token between documents.
+        end_ids: All ids that end a text, a chat's turns among them; `end_id` alone by default.
     """
 
-    def __init__(self, tokenizer, end_id):
+    def __init__(self, tokenizer, end_id, end_ids=()):
         self._tokenizer = tokenizer
         self.end_id = end_id
+        self.end_ids = tuple(dict.fromkeys([end_id, *end_ids]))
 
     @classmethod
     def fit(cls, texts, vocabulary_size, min_frequency=2):
@@ -83,6 +85,14 @@ class BPETokenizer:
         content = self._tokenizer.to_str().encode("utf-8", "surrogatepass")
         return f"bpe {self.end_id} {hashlib.blake2b(content, digest_size=16).hexdigest()}"
 
+    @property
+    def start_ids(self):
+        """The ids that the tokenizer's post-processor puts before a text, such as Llama's begin of
+        a text: a tuple, often empty. `encode` does not put them there."""
+        encoding = self._tokenizer.encode("a", add_special_tokens=True)
+        is_special = encoding.special_tokens_mask
+        return tuple(encoding.ids[: is_special.index(0)]) if 0 in is_special else ()
+
     def encode(self, texts):
         """The ids of each text: a list of lists, without special ids around them.
 
@@ -124,15 +134,22 @@ class BPETokenizer:
     @classmethod
     def load(cls, folder):
         """Reads a folder that `save` or Hugging Face's libraries wrote: `tokenizer.json`, or
-        `vocab.json` and `merges.txt`.
+        `vocab.json` and `merges.txt` of a GPT-2.
+
+        `end_ids` are those that `tokenizer_config.json`, `generation_config.json` and `config.json`
+        name together, `end_id` the first of them.
 
         Raises:
             FileNotFoundError: If a file is missing.
-            ValueError: If a file is broken, or does not say which token ends a text.
+            ValueError: If a file is broken, or does not say which token ends a text, or if
+                `vocab.json` and `merges.txt` are those of another model, whose way to cut texts
+                they do not hold.
         """
         tokenizers, folder = _library(), pathlib.Path(folder)
         path = folder / _TOKENIZER_FILE
         parts = [folder / "vocab.json", folder / "merges.txt"]
+        if not path.is_file() and all(part.is_file() for part in parts):
+            _check_is_gpt2(folder)
         try:
             if path.is_file():
                 tokenizer = tokenizers.Tokenizer.from_file(str(path))
@@ -156,33 +173,57 @@ class BPETokenizer:
         # A saved one may truncate and pad, which is none of its business here.
         tokenizer.no_truncation()
         tokenizer.no_padding()
-        return cls(tokenizer, _end_id(folder, tokenizer))
+        end_ids = _end_ids(folder, tokenizer)
+        return cls(tokenizer, end_ids[0], end_ids)
 
 
-def _end_id(folder, tokenizer):
+def _check_is_gpt2(folder):
+    model_type = _config(folder / "config.json").get("model_type", "gpt2")
+    if model_type != "gpt2":
+        raise ValueError(
+            f"{folder} has no tokenizer.json, and its vocab.json and merges.txt do not say how "
+            f"{model_type} cuts texts. Write it with transformers: "
+            "AutoTokenizer.from_pretrained(folder).save_pretrained(folder)."
+        )
+
+
+def _end_ids(folder, tokenizer):
+    """All ids that end a text, the one of the first file first."""
+    ids = []
     for name in _CONFIG_FILES:
-        path = folder / name
-        if not path.is_file():
-            continue
-        try:
-            config = json.loads(path.read_bytes())
-        except ValueError as error:
-            raise ValueError(f"{path} is broken, it is no JSON: {error}.") from error
+        config = _config(folder / name)
         token = config.get("eos_token")
         if token is not None:
             token = token["content"] if isinstance(token, dict) else token
             if tokenizer.token_to_id(token) is None:
-                raise ValueError(f"{path} has eos_token {token!r}, which is not in the vocabulary.")
-            return tokenizer.token_to_id(token)
-        token_id = config.get("eos_token_id")
-        if token_id is not None:
-            return token_id[0] if isinstance(token_id, list) else token_id
-    if tokenizer.token_to_id(END_TOKEN) is not None:
-        return tokenizer.token_to_id(END_TOKEN)
-    raise ValueError(
-        f"{folder} does not say which token ends a text: eos_token in tokenizer_config.json or "
-        "eos_token_id in config.json is missing."
-    )
+                raise ValueError(
+                    f"{folder / name} has eos_token {token!r}, which is not in the vocabulary."
+                )
+            ids.append(tokenizer.token_to_id(token))
+        token_ids = config.get("eos_token_id")
+        if token_ids is not None:
+            ids += token_ids if isinstance(token_ids, list) else [token_ids]
+    if not ids and tokenizer.token_to_id(END_TOKEN) is not None:
+        ids.append(tokenizer.token_to_id(END_TOKEN))
+    if not ids:
+        raise ValueError(
+            f"{folder} does not say which token ends a text: eos_token in tokenizer_config.json or "
+            "eos_token_id in config.json is missing."
+        )
+    return ids
+
+
+def _config(path):
+    """What a JSON file holds; nothing where there is none."""
+    if not path.is_file():
+        return {}
+    try:
+        config = json.loads(path.read_bytes())
+    except ValueError as error:
+        raise ValueError(f"{path} is broken, it is no JSON: {error}.") from error
+    if not isinstance(config, dict):
+        raise ValueError(f"{path} is broken, it holds no object.")
+    return config
 
 
 def _library():

@@ -135,11 +135,10 @@ def test_an_end_id_ends_its_row_alone():
         assert (row[stop:] == ENDED).all()
 
 
-def test_a_text_ends_where_positions_do():
+def test_prompts_that_are_empty_or_too_long_are_named():
     model = models.make_model("gpt", max_length=16)
-    assert collect(model, [[1] * 10], 100).shape == (1, 6)
-    with pytest.raises(ValueError, match="16 tokens; the model takes 16"):
-        collect(model, [[1] * 16], 1)
+    with pytest.raises(ValueError, match="A prompt has 17 tokens; the model takes 16"):
+        collect(model, [[1] * 17], 1)
     with pytest.raises(ValueError, match="Prompt 1 is empty"):
         collect(model, [[1], []], 1)
 
@@ -150,7 +149,8 @@ def test_decoders_are_kept():
         generator.generate([prompt], max_tokens=9)
     for temperature in (0.5, 2.0):
         generator.generate(["春"], Sampling(temperature), max_tokens=30)
-    (decoder,) = generator._decoders.values()
+    with generator._decoders.decoder(generator.model, 1, 40) as decoder:
+        assert len(generator._decoders) == 0
     # One loop for greedy choice and one for all temperatures.
     assert len(decoder._loops) == 2
     for function in (decoder._prefill, *decoder._loops.values()):
@@ -177,6 +177,36 @@ def test_ids_beyond_the_tokenizer_give_no_text():
 
     text = models.LetterTokenizer.letters[3]
     assert generator.generate(["春"], max_tokens=4, constraint=beyond) == [2 * text]
+
+
+def test_a_constraint_of_a_tokenizer_smaller_than_the_vocabulary():
+    tokenizer = models.LetterTokenizer()
+    model = models.make_model("gpt", vocabulary_size=models.VOCABULARY + 5)
+    form = VerseForm(tokenizer)
+    (text,) = TextGenerator(model, tokenizer).generate(
+        [""], Sampling(2.0, seed=3), 60, constraint=form
+    )
+    assert form.fits(text)
+    too_many = np.ones(models.VOCABULARY + 6, bool)
+    with pytest.raises(ValueError, match="gives 43 ids for row 0; the model has 42"):
+        collect(model, [[1]], 3, constraint=lambda row, tokens: too_many)
+
+
+def test_the_repetition_penalty_leaves_the_end_token_of_the_prompt_alone():
+    model = models.make_model("gpt")
+    starts = np.array([[end, 4] for end in range(5, models.VOCABULARY)], "int32")
+    logits = np.array(model.logits(starts))[:, -1]
+    row = int(np.argmax([logits[row, end] for row, (end, _) in enumerate(starts)]))
+    end = int(starts[row, 0])
+    # Less likely than the end without the penalty, and likelier than it with.
+    (others,) = np.nonzero((logits[row] > 0.1) & (logits[row] < logits[row, end] - 0.1))
+    other = int(others[others != 4][0])
+    sampling = Sampling(temperature=0, repetition_penalty=1e6)
+    for end_ids, expected in (([end], end), ([], other)):
+        tokens = collect(
+            model, [[end, 4]], 1, sampling, end_ids, constraint=lambda row, new: [end, other]
+        )
+        assert tokens.tolist() == [[expected]]
 
 
 def test_constraint_allows_what_it_names():

@@ -86,7 +86,14 @@ def test_equal_forms_share_a_compiled_function():
 
 
 @pytest.mark.parametrize(
-    "bad", [{"temperature": -1}, {"top_p": 1.1}, {"min_p": -0.1}, {"repetition_penalty": 0}]
+    "bad",
+    [
+        {"temperature": -1},
+        {"top_k": 1.5},
+        {"top_p": 1.1},
+        {"min_p": -0.1},
+        {"repetition_penalty": 0},
+    ],
 )
 def test_numbers_out_of_range_are_named(bad):
     with pytest.raises(ValueError, match=f"{next(iter(bad))} is"):

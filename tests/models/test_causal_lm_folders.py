@@ -180,3 +180,13 @@ def test_a_trained_model_and_its_tokenizer_are_read_by_transformers(tmp_path):
     assert peer.eos_token_id == tokenizer.end_id
     theirs = transformers.AutoModelForCausalLM.from_pretrained(tmp_path).eval()
     np.testing.assert_allclose(model.logits(TOKENS), their_logits(theirs), atol=1e-5)
+
+
+def test_all_end_ids_of_a_tokenizer_are_saved(tmp_path):
+    fitted = BPETokenizer.fit(["床前明月光，疑是地上霜。"] * 3, 280)
+    tokenizer = BPETokenizer(fitted._tokenizer, fitted.end_id, [5, 7])
+    CausalLM.from_preset("gpt2", "nano", vocabulary_size=280, num_layers=1).save_pretrained(
+        tmp_path, tokenizer
+    )
+    loaded = BPETokenizer.load(tmp_path)
+    assert (loaded.end_id, loaded.end_ids) == (fitted.end_id, (fitted.end_id, 5, 7))

@@ -35,7 +35,8 @@ def folders(tmp_path_factory):
         model.save(folder / name / "model.keras")
         characters.save(folder / name)
     pairs = BPETokenizer.fit([POEM] * 3, 280)
-    gpt = CausalLM.from_preset("gpt2", vocabulary_size=len(pairs), **sizes)
+    # A round number of ids, as many such folders have.
+    gpt = CausalLM.from_preset("gpt2", vocabulary_size=320, **sizes)
     gpt.save_pretrained(folder / "hugging_face", pairs)
     return folder
 
@@ -67,6 +68,24 @@ def test_every_verse_has_its_form(recipe, folders, capsys):
     assert run(recipe, capsys, folders / "modern", *arguments, "--seed", seed)[1] == text
 
 
+def test_a_verse_of_a_model_with_more_ids_than_its_tokenizer(recipe, folders, capsys):
+    arguments = ["--verse", "--prompt", POEM[:18], "--max-tokens", "40", "--seed", "1"]
+    status, text, errors = run(recipe, capsys, folders / "hugging_face", *arguments)
+    assert status == 0, errors
+    assert VerseForm(BPETokenizer.load(folders / "hugging_face")).fits(text.strip())
+
+
+def test_a_text_is_longer_than_the_models_rows(recipe, folders, capsys):
+    arguments = ["--prompt", "床前", "--max-tokens", "150", "--seed", "1", "--top-k", "9"]
+    for name in ("modern", "hugging_face"):
+        generator = recipe.load(folders / name, None)
+        generator.end_ids = ()
+        text = generator.generate(["床前"], recipe.Sampling(top_k=9, seed=1), 150)[0]
+        tokens = [token for ids in generator.tokenizer.encode([text]) for token in ids]
+        assert len(tokens) > 64
+    assert run(recipe, capsys, folders / "modern", *arguments)[0] == 0
+
+
 def test_beams_stops_and_dtypes(recipe, folders, capsys):
     status, text, _ = run(recipe, capsys, folders / "modern", "--num-beams", "3", "--prompt", "床")
     assert status == 0 and text.startswith("床")
@@ -79,7 +98,14 @@ def test_beams_stops_and_dtypes(recipe, folders, capsys):
     ("arguments", "sentence"),
     [
         (["--top-p", "2"], "top_p is 2.0; expected a number from 0 to 1"),
-        (["--max-tokens", "0"], "--max-tokens and --num-texts should be 1 or more"),
+        (["--max-tokens", "0"], "--max-tokens is 0; expected 1 or more"),
+        (["--num-beams", "0"], "--num-beams is 0; expected 1 or more"),
+        (["--stream", "--num-texts", "3"], "--stream prints one text"),
+        (
+            ["--num-beams", "3", "--verse", "--stop", "，", "--num-texts", "3"],
+            "leave it out, or --num-texts, --stop, --verse.",
+        ),
+        (["--num-beams", "3", "--top-p", "0.9"], "leave it out, or --top-p."),
         (["--verse", "--prompt", "床前，"], "not the begin of 4 lines"),
         (["--prompt", "床" * 64], "65 tokens; the model takes 64"),
     ],

@@ -54,7 +54,9 @@ def save_causal_lm(model, folder, tokenizer=None):
             raise ValueError(
                 f"The tokenizer has {len(tokenizer)} tokens, the model {model.vocabulary_size}."
             )
-        config["bos_token_id"] = config["eos_token_id"] = tokenizer.end_id
+        end_ids = list(tokenizer.end_ids)
+        config["bos_token_id"] = (*tokenizer.start_ids, tokenizer.end_id)[0]
+        config["eos_token_id"] = end_ids if len(end_ids) > 1 else end_ids[0]
     family = CAUSAL_LM_FAMILIES[config["model_type"]]
     weights = _weights(model)
     tensors = {}
