@@ -154,6 +154,8 @@ def test_damaged_folders_are_refused(folder, tmp_path):
         ({"num_hidden_layers": 0}, "num_hidden_layers is 0; expected a positive integer"),
         ({"vocab_size": None}, "lacks vocab_size"),
         ({"rope_parameters": {"rope_type": "yarn"}}, "scaled \\('yarn'\\)"),
+        # The folder has default rope_parameters; in transformers too rope_scaling goes first.
+        ({"rope_scaling": {"type": "linear", "factor": 2.0}}, "scaled \\('linear'\\)"),
     ],
 )
 def test_a_config_that_asks_for_something_else_is_refused(folder, change, message):

@@ -112,8 +112,9 @@ def causal_lm_arguments_of(config, source="config.json"):
 
 
 def _rotary_wavelength(config, source):
-    # transformers 5 has rope_parameters, those before it rope_theta and rope_scaling.
-    parameters = config.get("rope_parameters") or config.get("rope_scaling") or {}
+    # transformers 5 has rope_parameters, those before it rope_theta and rope_scaling, which goes
+    # first there too where a config has both.
+    parameters = config.get("rope_scaling") or config.get("rope_parameters") or {}
     kind = parameters.get("rope_type", parameters.get("type", "default"))
     if kind != "default":
         raise ValueError(
