@@ -38,13 +38,19 @@ from kerasllm.files import atomic_write, replace_file
 from kerasllm.text import BPETokenizer, CharVocabularyTokenizer, TextCleaner
 from kerasllm.training import open_run_folder
 from kerasllm.training.duration import parse_duration
-from kerasllm.training.pretraining import PretrainingRun, TrainingStopped
+from kerasllm.training.pretraining import BEGUN, PLAN_FILE, PretrainingRun, TrainingStopped
 from kerasllm.training.pretraining.language_models import (
     MODELS,
     LanguageModelShape,
     choose_language_model,
 )
 
+TOKENIZER_FILES = (
+    "char_tokenizer.json",
+    "vocabulary.txt",
+    "tokenizer.json",
+    "tokenizer_config.json",
+)
 SHAPE_OPTIONS = ("hidden_dim", "num_layers", "length", "batch_size", "learning_rate", "dropout")
 
 
@@ -87,7 +93,7 @@ def make_tokenizer(arguments, folder, corpus):
     else:
         size = arguments.vocabulary_size
         if size is None:
-            # A token in a hundred characters of its own, so that each is met often enough.
+            # One for two hundred characters, so that each is met often enough.
             characters = corpus.report.characters or sum(map(len, corpus))
             size = min(32_000, max(512, characters // 200))
         tokenizer = BPETokenizer.fit(corpus, size)
@@ -163,11 +169,16 @@ def main(arguments=None):
     arguments = parse_arguments(arguments)
     budget = parse_duration(arguments.budget) if arguments.steps is None else None
     settings = {k: v for k, v in vars(arguments).items() if k not in ("output_dir", "resume")}
-    folder, _ = open_run_folder(
-        arguments.output_dir, settings, arguments.resume, may_change=("checkpoint_seconds",)
+    folder, resuming = open_run_folder(
+        arguments.output_dir, settings, arguments.resume, ("checkpoint_seconds",), begun=BEGUN
     )
+    if not resuming:
+        # What a run left that was refused before it learned anything.
+        for name in (PLAN_FILE, *TOKENIZER_FILES):
+            (folder / name).unlink(missing_ok=True)
     run = PretrainingRun(folder, budget, arguments.steps, arguments.dtype_policy, arguments.seed)
     tokenizer, train, valid = open_caches(arguments, folder)
+    run.check_corpus(train)
     model, shape, trained = train_model(arguments, run, tokenizer, train, valid)
 
     with replace_file(folder / "model.keras") as temporary:

@@ -11,6 +11,8 @@ from kerasllm.files import replace_file
 
 _NAME = re.compile(r"step_(\d{9})\.npz")
 _STATE = "state"
+# For `open_run_folder`: what a run's folder holds once it has begun to learn.
+BEGUN = "checkpoints/step_*.npz"
 
 
 class Checkpoints:
