@@ -36,6 +36,7 @@ from kerasllm.data.corpus import DOCUMENTS
 from kerasllm.evaluation import evaluate_language_model
 from kerasllm.files import atomic_write, replace_file
 from kerasllm.text import BPETokenizer, CharVocabularyTokenizer, TextCleaner
+from kerasllm.text.text_pieces import text_pieces
 from kerasllm.training import open_run_folder
 from kerasllm.training.duration import parse_duration
 from kerasllm.training.pretraining import BEGUN, PLAN_FILE, PretrainingRun, TrainingStopped
@@ -96,7 +97,8 @@ def make_tokenizer(arguments, folder, corpus):
             # One for two hundred characters, so that each is met often enough.
             characters = corpus.report.characters or sum(map(len, corpus))
             size = min(32_000, max(512, characters // 200))
-        tokenizer = BPETokenizer.fit(corpus, size)
+        pieces = (piece for document in corpus for piece in text_pieces(document))
+        tokenizer = BPETokenizer.fit(pieces, size)
     tokenizer.save(folder)
     return tokenizer
 

@@ -181,7 +181,7 @@ def _build(folder, wanted, corpus, encoder):
         for documents in _batches(corpus):
             arrays, lengths = encoder(documents)
             for name, dtype in dtypes.items():
-                content = np.ascontiguousarray(arrays[name], dtype).tobytes()
+                content = np.ascontiguousarray(arrays[name], dtype).data
                 files[name].write(content)
                 checksums[name] = zlib.crc32(content, checksums[name])
             starts.extend((starts[-1] + np.cumsum(lengths)).tolist())
