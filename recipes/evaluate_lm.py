@@ -19,7 +19,7 @@ import sys
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
-from kerasllm.command_line import count
+from kerasllm.command_line import add_corpus_arguments, count
 from kerasllm.data import Corpus, LanguageModelEncoder, tokenize_corpus
 from kerasllm.data.corpus import DOCUMENTS
 from kerasllm.evaluation import evaluate_language_model, format_language_models
@@ -42,6 +42,7 @@ def parse_arguments(arguments=None):
         action=argparse.BooleanOptionalAction,
         help="as --clean of pretrain_lm.py (default: as in training, else not)",
     )
+    add_corpus_arguments(parser)
     add("--window", type=count, help="tokens seen at once (default: as many as in training)")
     add("--stride", type=count, help="tokens by which the window moves on (default: half of it)")
     add("--corpus", nargs="+", help="files and folders of the n-gram model")
@@ -62,11 +63,16 @@ def corpus_options(arguments, folder):
     """How the model's training read texts, but for what the command line says."""
     trained = read_json(folder / "settings.json")
     options = {}
-    for name in ("documents", "clean"):
+    for name in ("documents", "clean", "encoding", "text_field"):
         given = getattr(arguments, name)
         options[name] = trained.get(name) if given is None else given
     cleaner = TextCleaner() if options["clean"] else None
-    return {"documents": options["documents"] or "auto", "cleaner": cleaner}
+    return {
+        "documents": options["documents"] or "auto",
+        "text": options["text_field"] or "text",
+        "encoding": options["encoding"],
+        "cleaner": cleaner,
+    }
 
 
 def training_length(folder, model):

@@ -33,7 +33,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import numpy as np
 
-from kerasllm.command_line import count, positive, rate
+from kerasllm.command_line import add_corpus_arguments, count, positive, rate
 from kerasllm.data import (
     Corpus,
     MaskedLanguageModelEncoder,
@@ -66,6 +66,7 @@ def parse_arguments(arguments=None):
     add("--corpus", nargs="+", required=True, help="files and folders to learn from")
     add("--valid", nargs="+", help="files and folders to measure on (default: none)")
     add("--documents", choices=DOCUMENTS, default="auto", help="what a document of a text file is")
+    add_corpus_arguments(parser)
     add("--preset", choices=sorted(BERT_PRESETS), default="mini", help="(default: mini)")
     add("--pretrained", help="folder of a model to go on with, in place of a preset")
     add("--vocabulary", help="a vocab.txt to take (default: one is learned on the corpus)")
@@ -103,7 +104,12 @@ def make_tokenizer(arguments, folder, corpus, resuming):
 def open_caches(arguments, folder, resuming):
     """The tokenizer, and the tokens of the corpus and, if there are any, the validation files."""
     cleaner = TextCleaner()
-    options = {"documents": arguments.documents, "cleaner": cleaner}
+    options = {
+        "documents": arguments.documents,
+        "text": arguments.text_field or "text",
+        "encoding": arguments.encoding,
+        "cleaner": cleaner,
+    }
     corpora = {"train": Corpus(arguments.corpus, **options)}
     if arguments.valid:
         corpora["valid"] = Corpus(arguments.valid, **options)

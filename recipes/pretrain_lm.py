@@ -30,7 +30,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import numpy as np
 
-from kerasllm.command_line import count, positive, rate
+from kerasllm.command_line import add_corpus_arguments, count, positive, rate
 from kerasllm.data import Corpus, LanguageModelEncoder, LanguageModelRows, open_token_cache
 from kerasllm.data.corpus import DOCUMENTS
 from kerasllm.evaluation import evaluate_language_model
@@ -67,6 +67,7 @@ def parse_arguments(arguments=None):
     add(
         "--clean", action="store_true", help="remove markup, full-width forms, invisible characters"
     )
+    add_corpus_arguments(parser)
     add("--model", choices=MODELS, default="modern")
     add("--tokenizer", choices=["char", "bpe"], default="char")
     add("--vocabulary-size", type=count, help="(default: all characters; bpe: by corpus size)")
@@ -107,7 +108,12 @@ def make_tokenizer(arguments, folder, corpus):
 def open_caches(arguments, folder):
     """The tokenizer, and the tokens of the corpus and of the validation files."""
     cleaner = TextCleaner() if arguments.clean else None
-    options = {"documents": arguments.documents, "cleaner": cleaner}
+    options = {
+        "documents": arguments.documents,
+        "text": arguments.text_field or "text",
+        "encoding": arguments.encoding,
+        "cleaner": cleaner,
+    }
     corpora = {
         "train": Corpus(arguments.corpus, **options),
         "valid": Corpus(arguments.valid, **options, deduplicate=False),

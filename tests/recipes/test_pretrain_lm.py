@@ -207,6 +207,25 @@ def test_evaluation_gives_the_figures_of_metrics_json(recipe, corpus, tmp_path, 
     assert other["tokens"] > report["tokens"]
 
 
+def test_files_are_read_by_the_encoding_and_the_field_that_are_named(
+    recipe, arguments, unbroken, tmp_path
+):
+    options = ["--encoding", "utf-16-le", "--text-field", "poem"]
+    sources = []
+    for option, path in (arguments[:2], arguments[2:4]):
+        poems = pathlib.Path(path).read_text("utf-8").split("\n")
+        lines = [json.dumps({"poem": poem}, ensure_ascii=False) + "\n" for poem in poems]
+        file = tmp_path / f"{pathlib.Path(path).stem}.jsonl"
+        file.write_bytes("".join(lines).encode("utf-16-le"))
+        sources += [option, str(file)]
+    folder = tmp_path / "run"
+    metrics = recipe.main([*arguments, *sources, *options, "--output-dir", str(folder)])
+    assert metrics["valid"] == unbroken[1]["valid"]
+    evaluate = load_recipe(PROJECT / "recipes" / "evaluate_lm.py")
+    (report,) = evaluate.main(["--model-dir", str(folder), "--input", sources[3]]).values()
+    assert report.items() <= metrics["valid"].items()
+
+
 def test_evaluation_refuses_a_window_of_nothing(unbroken, arguments, capsys):
     evaluate = load_recipe(PROJECT / "recipes" / "evaluate_lm.py")
     for option in ("--window", "--stride"):
