@@ -1,4 +1,4 @@
-"""Numbers as arguments of commands: for the `type` of argparse."""
+"""Arguments that commands share: numbers, for the `type` of argparse, and how texts are read."""
 
 import argparse
 import math
@@ -17,6 +17,12 @@ def positive(text):
 def rate(text):
     """A share, such as that of dropout: from 0, below 1."""
     return _number(text, float, lambda value: 0 <= value < 1, "a number from 0, below 1")
+
+
+def add_corpus_arguments(parser):
+    """Adds `--encoding` and `--text-field`, None by default, of commands that read a corpus."""
+    parser.add_argument("--encoding", help="of all files (default: that of each is recognised)")
+    parser.add_argument("--text-field", help="of JSON Lines and tables (default: text)")
 
 
 def _number(text, kind, fits, expected):

@@ -24,7 +24,6 @@ goes on with the same command and --resume. The output folder then holds
 import argparse
 import math
 import os
-import pathlib
 import sys
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -101,9 +100,8 @@ def find_parts(arguments):
     )
 
 
-def make_pipeline(arguments, train):
-    folder = pathlib.Path(arguments.output_dir)
-    if arguments.resume and (folder / "text_pipeline.json").is_file():
+def make_pipeline(arguments, folder, train, resuming):
+    if resuming and (folder / "text_pipeline.json").is_file():
         return load_pipeline(folder)
     labels = sorted(set(train["label"]))
     tokenizer = load_tokenizer(arguments.pretrained)
@@ -172,10 +170,10 @@ def main(arguments=None):
         method = METHODS.get(arguments.peft)
         arguments.learning_rate = method.learning_rate if method else LEARNING_RATE
     settings = {k: v for k, v in vars(arguments).items() if k not in ("output_dir", "resume")}
-    pipeline = make_pipeline(arguments, parts["train"])
-    folder, _ = open_run_folder(
-        arguments.output_dir, settings, arguments.resume, may_change=("patience",)
+    folder, resuming = open_run_folder(
+        arguments.output_dir, settings, arguments.resume, ("patience",), begun="checkpoints/*"
     )
+    pipeline = make_pipeline(arguments, folder, parts["train"], resuming)
     pipeline.save(folder)
     unknown = pipeline.unknown_rate(parts["valid"]["text"].tolist())
     print(f"vocabulary: {len(pipeline.vocabulary)} tokens; unknown in validation: {unknown:.1%}")

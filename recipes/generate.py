@@ -19,9 +19,7 @@ import sys
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 from kerasllm.generation import Sampling, TextGenerator, VerseForm
-from kerasllm.models import CausalLM
-from kerasllm.models.loading import load_model
-from kerasllm.text import BPETokenizer, CharVocabularyTokenizer
+from kerasllm.models.language_model_folder import load_language_model
 
 # What beam search has no use for.
 NOT_WITH_BEAMS = (
@@ -55,29 +53,9 @@ def parse_arguments(arguments=None):
 
 def load(folder, dtype_policy):
     """The generator of a folder."""
-    folder = pathlib.Path(folder)
-    if not folder.is_dir():
-        raise FileNotFoundError(f"There is no folder {folder}.")
-    if not (folder / "model.keras").is_file():
-        if not (folder / "config.json").is_file():
-            raise FileNotFoundError(
-                f"{folder} holds no language model: neither model.keras nor config.json is there."
-            )
-        options = {"dtype": dtype_policy} if dtype_policy else {}
-        model = CausalLM.from_pretrained(folder, **options)
-        return TextGenerator(model, BPETokenizer.load(folder))
-    model = load_model(folder / "model.keras")
-    if dtype_policy:
-        weights = model.get_weights()
-        model = type(model).from_config({**model.get_config(), "dtype": dtype_policy})
-        model.set_weights(weights)
-    kind = CharVocabularyTokenizer if (folder / "char_tokenizer.json").is_file() else BPETokenizer
-    tokenizer = kind.load(folder)
-    if len(tokenizer) > model.vocabulary_size:
-        raise ValueError(
-            f"{folder}: the tokenizer has {len(tokenizer)} tokens, the model only "
-            f"{model.vocabulary_size}."
-        )
+    model, tokenizer = load_language_model(folder, dtype_policy)
+    if not (pathlib.Path(folder) / "model.keras").is_file():
+        return TextGenerator(model, tokenizer)
     # In training every document begins with the end token.
     return TextGenerator(model, tokenizer, start_ids=[tokenizer.end_id])
 

@@ -33,7 +33,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import numpy as np
 
-from kerasllm.command_line import count, positive, rate
+from kerasllm.command_line import add_corpus_arguments, count, positive, rate
 from kerasllm.data import (
     Corpus,
     MaskedLanguageModelEncoder,
@@ -49,6 +49,8 @@ from kerasllm.text import TextCleaner, WordPieceTokenizer, train_wordpiece_vocab
 from kerasllm.training import open_run_folder
 from kerasllm.training.duration import parse_duration
 from kerasllm.training.pretraining import (
+    BEGUN,
+    PLAN_FILE,
     PretrainingRun,
     TrainingStopped,
     matrix_weights,
@@ -64,6 +66,7 @@ def parse_arguments(arguments=None):
     add("--corpus", nargs="+", required=True, help="files and folders to learn from")
     add("--valid", nargs="+", help="files and folders to measure on (default: none)")
     add("--documents", choices=DOCUMENTS, default="auto", help="what a document of a text file is")
+    add_corpus_arguments(parser)
     add("--preset", choices=sorted(BERT_PRESETS), default="mini", help="(default: mini)")
     add("--pretrained", help="folder of a model to go on with, in place of a preset")
     add("--vocabulary", help="a vocab.txt to take (default: one is learned on the corpus)")
@@ -83,14 +86,14 @@ def parse_arguments(arguments=None):
     return parser.parse_args(arguments)
 
 
-def make_tokenizer(arguments, folder, corpus):
-    """The tokenizer of the pretrained folder, of an earlier run, or one made for the corpus."""
+def make_tokenizer(arguments, folder, corpus, resuming):
+    """The tokenizer of the pretrained folder, of the run that goes on, or one for the corpus."""
     if arguments.pretrained:
         return load_tokenizer(arguments.pretrained)
     if arguments.vocabulary:
         return WordPieceTokenizer(arguments.vocabulary)
     path = folder / "vocab.txt"
-    if not path.is_file():
+    if not (resuming and path.is_file()):
         size = arguments.vocabulary_size
         if size is None:
             size = min(21_128, max(1_000, sum(map(len, corpus)) // 100))
@@ -98,14 +101,19 @@ def make_tokenizer(arguments, folder, corpus):
     return WordPieceTokenizer(path)
 
 
-def open_caches(arguments, folder):
+def open_caches(arguments, folder, resuming):
     """The tokenizer, and the tokens of the corpus and, if there are any, the validation files."""
     cleaner = TextCleaner()
-    options = {"documents": arguments.documents, "cleaner": cleaner}
+    options = {
+        "documents": arguments.documents,
+        "text": arguments.text_field or "text",
+        "encoding": arguments.encoding,
+        "cleaner": cleaner,
+    }
     corpora = {"train": Corpus(arguments.corpus, **options)}
     if arguments.valid:
         corpora["valid"] = Corpus(arguments.valid, **options)
-    tokenizer = make_tokenizer(arguments, folder, corpora["train"])
+    tokenizer = make_tokenizer(arguments, folder, corpora["train"], resuming)
     encoder = MaskedLanguageModelEncoder(tokenizer, arguments.max_length)
     caches = {}
     for part, corpus in corpora.items():
@@ -211,15 +219,18 @@ def main(arguments=None):
     arguments = parse_arguments(arguments)
     budget = parse_duration(arguments.budget) if arguments.steps is None else None
     settings = {k: v for k, v in vars(arguments).items() if k not in ("output_dir", "resume")}
-    folder, _ = open_run_folder(
-        arguments.output_dir, settings, arguments.resume, may_change=("checkpoint_seconds",)
+    folder, resuming = open_run_folder(
+        arguments.output_dir, settings, arguments.resume, ("checkpoint_seconds",), begun=BEGUN
     )
+    if not resuming:  # the plan of a run that was refused before it learned anything
+        (folder / PLAN_FILE).unlink(missing_ok=True)
     run = PretrainingRun(folder, budget, arguments.steps, arguments.dtype_policy, arguments.seed)
     if arguments.pretrained:
         config = read_config(find_folder(arguments.pretrained))
         known = config.get("max_position_embeddings", arguments.max_length)
         arguments.max_length = min(arguments.max_length, known)
-    tokenizer, caches = open_caches(arguments, folder)
+    tokenizer, caches = open_caches(arguments, folder, resuming)
+    run.check_corpus(caches["train"])
     model, metrics = train_model(arguments, run, tokenizer, caches)
     model.save_pretrained(folder, tokenizer)
     with atomic_write(folder / "metrics.json") as file:
@@ -244,5 +255,5 @@ if __name__ == "__main__":
     except TrainingStopped as stopped:
         print(stopped, file=sys.stderr)
         sys.exit(128 + stopped.signal_number)
-    except (OSError, ValueError, ImportError, FloatingPointError) as error:
+    except (OSError, ValueError, ImportError, FloatingPointError, MemoryError) as error:
         sys.exit(f"error: {error}")

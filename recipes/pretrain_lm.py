@@ -30,21 +30,29 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import numpy as np
 
-from kerasllm.command_line import count, positive, rate
+from kerasllm.command_line import add_corpus_arguments, count, positive, rate
 from kerasllm.data import Corpus, LanguageModelEncoder, LanguageModelRows, open_token_cache
 from kerasllm.data.corpus import DOCUMENTS
 from kerasllm.evaluation import evaluate_language_model
 from kerasllm.files import atomic_write, replace_file
 from kerasllm.text import BPETokenizer, CharVocabularyTokenizer, TextCleaner
+from kerasllm.text.text_pieces import text_pieces
 from kerasllm.training import open_run_folder
 from kerasllm.training.duration import parse_duration
-from kerasllm.training.pretraining import PretrainingRun, TrainingStopped
+from kerasllm.training.pretraining import BEGUN, PLAN_FILE, PretrainingRun, TrainingStopped
 from kerasllm.training.pretraining.language_models import (
     MODELS,
     LanguageModelShape,
     choose_language_model,
 )
+from kerasllm.training.pretraining.memory import free_memory, rows_in_memory
 
+TOKENIZER_FILES = (
+    "char_tokenizer.json",
+    "vocabulary.txt",
+    "tokenizer.json",
+    "tokenizer_config.json",
+)
 SHAPE_OPTIONS = ("hidden_dim", "num_layers", "length", "batch_size", "learning_rate", "dropout")
 
 
@@ -59,6 +67,7 @@ def parse_arguments(arguments=None):
     add(
         "--clean", action="store_true", help="remove markup, full-width forms, invisible characters"
     )
+    add_corpus_arguments(parser)
     add("--model", choices=MODELS, default="modern")
     add("--tokenizer", choices=["char", "bpe"], default="char")
     add("--vocabulary-size", type=count, help="(default: all characters; bpe: by corpus size)")
@@ -87,10 +96,11 @@ def make_tokenizer(arguments, folder, corpus):
     else:
         size = arguments.vocabulary_size
         if size is None:
-            # A token in a hundred characters of its own, so that each is met often enough.
+            # One for two hundred characters, so that each is met often enough.
             characters = corpus.report.characters or sum(map(len, corpus))
             size = min(32_000, max(512, characters // 200))
-        tokenizer = BPETokenizer.fit(corpus, size)
+        pieces = (piece for document in corpus for piece in text_pieces(document))
+        tokenizer = BPETokenizer.fit(pieces, size)
     tokenizer.save(folder)
     return tokenizer
 
@@ -98,7 +108,12 @@ def make_tokenizer(arguments, folder, corpus):
 def open_caches(arguments, folder):
     """The tokenizer, and the tokens of the corpus and of the validation files."""
     cleaner = TextCleaner() if arguments.clean else None
-    options = {"documents": arguments.documents, "cleaner": cleaner}
+    options = {
+        "documents": arguments.documents,
+        "text": arguments.text_field or "text",
+        "encoding": arguments.encoding,
+        "cleaner": cleaner,
+    }
     corpora = {
         "train": Corpus(arguments.corpus, **options),
         "valid": Corpus(arguments.valid, **options, deduplicate=False),
@@ -121,6 +136,15 @@ def choose_shape(arguments, run, vocabulary_size, cache):
             flops = 1e13
         given = {name: getattr(arguments, name) for name in SHAPE_OPTIONS}
         shape = choose_language_model(arguments.model, vocabulary_size, cache, flops, **given)
+        free = free_memory()
+        if arguments.batch_size is None and free is not None:
+            rows = rows_in_memory(shape, free, arguments.dtype_policy)
+            if rows < shape.batch_size:
+                wanted, shape.batch_size = shape.batch_size, 2 ** int(math.log2(rows))
+                print(
+                    f"batches of {shape.batch_size} rows in place of {wanted}: {free / 2**30:.1f} "
+                    "GiB of memory are free (--batch-size takes another number)"
+                )
         run.decided["shape"] = vars(shape)
     return LanguageModelShape(**run.decided["shape"])
 
@@ -163,11 +187,16 @@ def main(arguments=None):
     arguments = parse_arguments(arguments)
     budget = parse_duration(arguments.budget) if arguments.steps is None else None
     settings = {k: v for k, v in vars(arguments).items() if k not in ("output_dir", "resume")}
-    folder, _ = open_run_folder(
-        arguments.output_dir, settings, arguments.resume, may_change=("checkpoint_seconds",)
+    folder, resuming = open_run_folder(
+        arguments.output_dir, settings, arguments.resume, ("checkpoint_seconds",), begun=BEGUN
     )
+    if not resuming:
+        # What a run left that was refused before it learned anything.
+        for name in (PLAN_FILE, *TOKENIZER_FILES):
+            (folder / name).unlink(missing_ok=True)
     run = PretrainingRun(folder, budget, arguments.steps, arguments.dtype_policy, arguments.seed)
     tokenizer, train, valid = open_caches(arguments, folder)
+    run.check_corpus(train)
     model, shape, trained = train_model(arguments, run, tokenizer, train, valid)
 
     with replace_file(folder / "model.keras") as temporary:
@@ -195,5 +224,5 @@ if __name__ == "__main__":
     except TrainingStopped as stopped:
         print(stopped, file=sys.stderr)
         sys.exit(128 + stopped.signal_number)
-    except (OSError, ValueError, ImportError, FloatingPointError) as error:
+    except (OSError, ValueError, ImportError, FloatingPointError, MemoryError) as error:
         sys.exit(f"error: {error}")

@@ -140,6 +140,7 @@ class Corpus:
                 report.documents += 1
                 report.characters += len(document)
                 report.bytes += len(content)
+                del content  # not beside the tokens that are made of it
                 yield document
             report.files += 1
             if report.documents + report.duplicates == before:

@@ -5,13 +5,18 @@ import hashlib
 import numpy as np
 
 from kerasllm.data.packing import PackedRows
+from kerasllm.text.text_pieces import text_pieces
+
+# The characters whose tokens are lists and objects of Python at the same time, at 80 bytes each.
+_CHARACTERS_AT_ONCE = 1 << 18
 
 
 class LanguageModelEncoder:
     """Makes a corpus's documents to tokens for `open_token_cache`: the end token, then the text's.
 
     The end token before each document is what the model sees when it begins one, and what it
-    predicts when one has ended.
+    predicts when one has ended. Documents that are long, such as books, are tokenised in pieces,
+    to the same tokens.
 
     Args:
         tokenizer: Has `encode(texts)`, which gives lists of ids, `end_id`, and `__len__`. A
@@ -25,16 +30,33 @@ class LanguageModelEncoder:
         self.fingerprint = f"language model 1: {tokenizer_fingerprint(tokenizer)}"
 
     def __call__(self, documents):
-        end = self.tokenizer.end_id
-        token_lists = self.tokenizer.encode(documents)
-        lengths = [len(ids) + 1 for ids in token_lists]
-        token_ids = np.empty(sum(lengths), self.dtypes["token_ids"])
-        begin = 0
-        for ids, length in zip(token_lists, lengths, strict=True):
-            token_ids[begin] = end
-            token_ids[begin + 1 : begin + length] = ids
-            begin += length
-        return {"token_ids": token_ids}, lengths
+        parts, lengths = [np.empty(0, self.dtypes["token_ids"])], []
+        for batch in self._batches(documents):
+            token_lists = self.tokenizer.encode([text for _, text in batch])
+            size = sum(begins for begins, _ in batch) + sum(map(len, token_lists))
+            token_ids, end = np.empty(size, self.dtypes["token_ids"]), 0
+            for (begins, _), ids in zip(batch, token_lists, strict=True):
+                if begins:
+                    token_ids[end] = self.tokenizer.end_id
+                    lengths.append(0)
+                begin, end = end + begins, end + begins + len(ids)
+                token_ids[begin:end] = ids
+                lengths[-1] += begins + len(ids)
+            parts.append(token_ids)
+        return {"token_ids": np.concatenate(parts)}, lengths
+
+    def _batches(self, documents):
+        """Lists of pairs: whether a document begins here, 1 or 0, and a text."""
+        batch, characters = [], 0
+        for document in documents:
+            for number, piece in enumerate(text_pieces(document, self.tokenizer.encode)):
+                batch.append((int(number == 0), piece))
+                characters += len(piece)
+                if characters >= _CHARACTERS_AT_ONCE:
+                    yield batch
+                    batch, characters = [], 0
+        if batch:
+            yield batch
 
 
 class LanguageModelRows:

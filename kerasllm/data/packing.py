@@ -57,22 +57,26 @@ class PackedRows:
         return places, (documents - documents[:, :1]).astype(np.int32)
 
     def _places_in_epoch(self, epoch, rows):
-        order, ends, shift, row_order = self._epoch(epoch)
+        starts, begins, ends, shift, row_order = self._epoch(epoch)
         stream = (row_order[rows] * self.length + shift)[:, None]
         stream = stream + np.arange(self.length + self.overlap)
         slots = np.searchsorted(ends, stream, side="right")
-        starts, document_starts = self.document_starts[order], self.document_starts
-        begins = ends - (document_starts[1:][order] - starts)
         return starts[slots] + stream - begins[slots], slots
 
     def _make_epoch(self, epoch):
-        """Order of documents, their ends in that order, the first row's place, order of rows."""
+        """What all rows of an epoch share, made once: it takes time for each document.
+
+        Where the documents, in their order, begin in the corpus, and begin and end in the epoch;
+        the first row's place; the order of rows.
+        """
         bits = np.random.Philox(key=[self.seed, epoch])
         documents = len(self.document_starts) - 1
         order = np.concatenate([_permutation(bits, documents) for _ in range(self._repeats)])
-        ends = np.cumsum(np.diff(self.document_starts)[order])
+        lengths = np.diff(self.document_starts)[order]
+        ends = np.cumsum(lengths)
         shift = int(bits.random_raw() % self.length)
-        return order, ends, shift, _permutation(bits, self.rows_per_epoch)
+        row_order = _permutation(bits, self.rows_per_epoch)
+        return self.document_starts[:-1][order], ends - lengths, ends, shift, row_order
 
 
 def _permutation(bits, count):

@@ -30,6 +30,7 @@ class TokenCache:
         bytes: The same in UTF-8.
         report: What reading the corpus found, as text.
         rebuilt: Why the arrays were made (again), or None if those on disk served.
+        checksum: A number that differs where the arrays do; None for a cache in memory only.
     """
 
     arrays: dict
@@ -39,6 +40,7 @@ class TokenCache:
     bytes: int
     report: str
     rebuilt: str | None
+    checksum: int | None = None
 
     @property
     def token_ids(self):
@@ -98,6 +100,7 @@ def open_token_cache(folder, corpus, encoder):
         bytes=meta["bytes"],
         report=meta["report"],
         rebuilt=reason,
+        checksum=zlib.crc32(repr([entry["crc32"] for entry in meta["arrays"].values()]).encode()),
     )
 
 
@@ -178,7 +181,7 @@ def _build(folder, wanted, corpus, encoder):
         for documents in _batches(corpus):
             arrays, lengths = encoder(documents)
             for name, dtype in dtypes.items():
-                content = np.ascontiguousarray(arrays[name], dtype).tobytes()
+                content = np.ascontiguousarray(arrays[name], dtype).data
                 files[name].write(content)
                 checksums[name] = zlib.crc32(content, checksums[name])
             starts.extend((starts[-1] + np.cumsum(lengths)).tolist())

@@ -8,7 +8,10 @@ from kerasllm.data.corpus import Corpus
 from kerasllm.data.language_model_rows import LanguageModelEncoder
 from kerasllm.data.token_cache import tokenize_corpus
 
-_MEASURES = ("nats_per_token", "perplexity", "nats_per_character", "bits_per_character")
+_MEASURES = (
+    *("nats_per_token", "perplexity", "nats_per_character", "bits_per_character"),
+    "bits_per_byte",
+)
 
 
 def evaluate_language_model(model, cache, window=256, stride=None, batch_size=32, max_tokens=None):
@@ -40,7 +43,10 @@ def evaluate_language_model(model, cache, window=256, stride=None, batch_size=32
     Raises:
         ValueError: If window or stride make no sense.
     """
-    stride = stride or max(1, window // 2)
+    if window < 1:
+        raise ValueError(f"window is {window}; expected 1 or more.")
+    if stride is None:
+        stride = max(1, window // 2)
     if not 0 < stride <= window:
         raise ValueError(f"stride is {stride}; expected 1 to {window}, the window.")
     total = nats = 0

@@ -67,6 +67,8 @@ class LinearCrossEntropy(keras.layers.Layer):
         training: Whether a gradient will be asked for.
         hidden_states_mask: bool, in the shape of `labels`; what is false is ignored as
             `ignore_index` is. With `positions` it does not count.
+        plain: Whether the losses are the cross-entropy alone, without label smoothing and z-loss,
+            as for evaluation. False by default.
 
     Returns:
         `(losses, correct)`, float32 and bool in the shape of `labels`: `correct` where the label
@@ -136,7 +138,13 @@ class LinearCrossEntropy(keras.layers.Layer):
         return self._kernel if self.tied_to is None else self._embeddings()
 
     def call(
-        self, hidden_states, labels=None, positions=None, training=False, hidden_states_mask=None
+        self,
+        hidden_states,
+        labels=None,
+        positions=None,
+        training=False,
+        hidden_states_mask=None,
+        plain=False,
     ):
         if positions is not None:
             hidden_states = gather_positions(hidden_states, positions)
@@ -151,8 +159,8 @@ class LinearCrossEntropy(keras.layers.Layer):
             labels,
             bias=None if self.bias is None else ops.convert_to_tensor(self.bias),
             ignore_index=self.ignore_index,
-            label_smoothing=self.label_smoothing,
-            z_loss=self.z_loss,
+            label_smoothing=0.0 if plain else self.label_smoothing,
+            z_loss=0.0 if plain else self.z_loss,
             training=training,
         )
 

@@ -253,17 +253,18 @@ class CausalLM(LanguageModel):
         """
         return load_causal_lm(cls, folder, surplus, revision, **arguments)
 
-    def save_pretrained(self, folder, tokenizer=None):
+    def save_pretrained(self, folder, tokenizer=None, dtype="float32"):
         """Writes a folder that transformers and `from_pretrained` read.
 
         Args:
             folder: The folder; it is made if it is missing.
             tokenizer: A `BPETokenizer` that is written beside the model, or None.
+            dtype: Of the weights in the file: `"float32"`, by default, `"bfloat16"` or `"float16"`.
 
         Raises:
-            ValueError: If no model of transformers has this form.
+            ValueError: If no model of transformers has this form, or `dtype` is another.
         """
-        save_causal_lm(self, folder, tokenizer)
+        save_causal_lm(self, folder, tokenizer, dtype)
 
     def embed(self, token_ids, position_ids):
         """The vectors of tokens at their positions.

@@ -78,7 +78,9 @@ class LanguageModel(ModelConfig, keras.Model):
         return self(_named(token_ids, segment_ids), training=False)
 
     def token_losses(self, inputs):
-        """The loss of each label, in nats, for evaluation.
+        """The cross-entropy of each label, in nats, for evaluation.
+
+        Label smoothing and z-loss, which serve training, are not in it.
 
         Args:
             inputs: The dict that the model is called with. Without labels, each token is the label
@@ -98,7 +100,10 @@ class LanguageModel(ModelConfig, keras.Model):
         if "_compiled_token_losses" not in self.__dict__:
 
             def losses(inputs):
-                return self(inputs, training=False)[0]
+                inputs = dict(inputs)
+                labels = inputs.pop("labels")
+                states = self.hidden_states(**inputs, training=False)
+                return self.head(states, labels, plain=True)[0]
 
             if keras.backend.backend() == "tensorflow":
                 import tensorflow as tf

@@ -47,7 +47,8 @@ class NgramLM:
         self._totals, self._backoffs = [], []
         for n, (keys, counts) in enumerate(zip(self._keys, self._counts, strict=True)):
             histories = keys // vocabulary_size
-            size = len(self._keys[n - 1]) if n else 1
+            # One, of which nothing is known, where no document is as long.
+            size = max(1, len(self._keys[n - 1])) if n else 1
             taken = self._discounts[n][np.minimum(counts, 3)]
             self._totals.append(np.bincount(histories, counts, size))
             self._backoffs.append(np.bincount(histories, taken, size))

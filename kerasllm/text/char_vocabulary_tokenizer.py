@@ -7,6 +7,7 @@ import pathlib
 from kerasllm.files import atomic_write
 from kerasllm.text.char_tokenizer import CharTokenizer
 from kerasllm.text.config_file import read_config
+from kerasllm.text.text_pieces import text_pieces
 from kerasllm.text.vocabulary import Vocabulary
 
 _FORMAT, _VERSION = "kerasllm.char_vocabulary_tokenizer", 1
@@ -46,7 +47,8 @@ class CharVocabularyTokenizer:
             min_frequency: Smallest number of occurrences of a character that is kept.
         """
         cut = CharTokenizer(keep_blanks=True)
-        tokens = (cut.segment([text])[0] for text in texts)
+        # A str for each character takes 80 bytes: not of a whole book at once.
+        tokens = (cut.segment([piece])[0] for text in texts for piece in text_pieces(text))
         return cls(Vocabulary.fit(tokens, max_size, min_frequency, "[END]", "[UNK]"))
 
     def __len__(self):

@@ -1,6 +1,7 @@
 """Packed rows: every token once an epoch, no padding, the same rows from any step on."""
 
 import itertools
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -79,6 +80,18 @@ def test_order_follows_from_raw_bits_that_numpy_keeps():
         changes = [expected[0][0], *(document for document, _ in expected)]
         borders = np.cumsum([a != b for a, b in itertools.pairwise(changes)])
         assert documents[row].tolist() == borders.tolist()
+
+
+def test_batch_does_not_go_through_all_documents_again():
+    """The arrays over documents are made with the epoch, not with each of its batches."""
+    documents = 200_000
+    rows = PackedRows(np.arange(documents + 1) * 10, length=64, overlap=1, seed=0)
+    rows.places(0, 8)
+    tracemalloc.start()
+    rows.places(8, 8)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < documents  # an int64 for each document would take eight times this
 
 
 def test_corpus_shorter_than_a_row_is_repeated():

@@ -13,7 +13,7 @@ from kerasllm.evaluation import (
     format_language_models,
 )
 from kerasllm.evaluation.language_model import sliding_windows
-from kerasllm.models import CausalLM
+from kerasllm.models import LSTMLM, CausalLM
 from kerasllm.text import CharVocabularyTokenizer
 
 POEMS = ["明月光", "地上霜明月", "光", "明月地上明月光明月"]
@@ -98,6 +98,7 @@ def test_files_and_tables(cache, tokenizer, tmp_path):
     assert lines[0].startswith("| model | nats per token | perplexity |")
     assert lines[2].startswith(f"| one | {report['nats_per_token']:.3f} |")
     assert len(lines) == 4
+    assert "| bits per byte |" in lines[0] and f"| {report['bits_per_byte']:.3f} |" in lines[2]
 
 
 def test_quick_estimate_ends_early(cache):
@@ -105,6 +106,36 @@ def test_quick_estimate_ends_early(cache):
     assert 5 <= report["tokens"] < len(cache)
 
 
-def test_senseless_stride_is_refused(cache):
+@pytest.mark.parametrize("form", ["modern", "lstm"])
+def test_label_smoothing_and_z_loss_do_not_count(form, cache):
+    """They serve training: the perplexity is that of the probabilities, by the logits."""
+
+    def make(**options):
+        if form == "lstm":
+            return LSTMLM(9, 16, 16, num_layers=1, **options)
+        sizes = {"hidden_dim": 16, "num_layers": 1, "num_heads": 2, "max_length": 64}
+        return CausalLM.from_preset(form, vocabulary_size=9, **sizes, **options)
+
+    model = make(label_smoothing=0.2, **({"z_loss": 0.1} if form == "modern" else {}))
+    for weight in model.trainable_variables:
+        weight.assign(3 * weight)
+    (inputs,) = sliding_windows(cache, 500, 250, batch_size=1)
+    logits = np.asarray(model.logits(inputs["token_ids"], inputs["segment_ids"]), np.float64)[0]
+    rows = np.arange(len(logits))
+    expected = np.log(np.exp(logits).sum(-1)) - logits[rows, inputs["labels"][0]]
+    found = np.asarray(model.token_losses(inputs))[0]
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+    report = evaluate_language_model(model, cache, window=500)
+    assert report["perplexity"] == pytest.approx(np.exp(expected.mean()), rel=1e-4)
+    # Training has them.
+    smoothed = np.asarray(model(inputs, training=True)[0])[0]
+    assert np.abs(smoothed - expected).max() > 0.01
+
+
+def test_senseless_window_or_stride_is_refused(cache):
+    with pytest.raises(ValueError, match="stride is 0; expected 1 to 8"):
+        evaluate_language_model(Unigrams(), cache, 8, 0)
+    with pytest.raises(ValueError, match="window is 0; expected 1 or more"):
+        evaluate_language_model(Unigrams(), cache, 0)
     with pytest.raises(ValueError, match="stride is 9; expected 1 to 8"):
         evaluate_language_model(Unigrams(), cache, 8, 9)

@@ -111,6 +111,18 @@ def test_round_trip_is_bit_equal_and_transformers_reads_it(theirs, tmp_path):
     np.testing.assert_allclose(their_logits(again.eval()), their_logits(model), atol=1e-6)
 
 
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_half_precision_file_is_what_torch_rounds_to(theirs, tmp_path, dtype):
+    model, folder = theirs
+    CausalLM.from_pretrained(folder).save_pretrained(tmp_path, dtype=dtype)
+    again = transformers.AutoModelForCausalLM.from_pretrained(tmp_path, dtype="auto")
+    assert again.dtype == getattr(torch, dtype)
+    for found, weight in zip(again.parameters(), model.parameters(), strict=True):
+        assert torch.equal(found, weight.to(found.dtype))
+    with pytest.raises(ValueError, match="dtype is 'int8'; expected one of float32"):
+        CausalLM.from_pretrained(folder).save_pretrained(tmp_path, dtype="int8")
+
+
 @pytest.fixture
 def folder(tmp_path):
     torch.manual_seed(0)
@@ -154,6 +166,8 @@ def test_damaged_folders_are_refused(folder, tmp_path):
         ({"num_hidden_layers": 0}, "num_hidden_layers is 0; expected a positive integer"),
         ({"vocab_size": None}, "lacks vocab_size"),
         ({"rope_parameters": {"rope_type": "yarn"}}, "scaled \\('yarn'\\)"),
+        # The folder has default rope_parameters; in transformers too rope_scaling goes first.
+        ({"rope_scaling": {"type": "linear", "factor": 2.0}}, "scaled \\('linear'\\)"),
     ],
 )
 def test_a_config_that_asks_for_something_else_is_refused(folder, change, message):

@@ -158,6 +158,15 @@ def test_bad_arguments_are_named(arguments, message):
         NgramLM.fit(**arguments)
 
 
+def test_order_far_above_the_longest_ngram_gives_the_losses_of_a_lower_one():
+    inputs = {"token_ids": np.array([[END, 1, 2]]), "labels": np.array([[1, 2, END]])}
+    low, high = (NgramLM.fit([[1]], VOCABULARY, order, END) for order in (3, 6))
+    np.testing.assert_array_equal(high.token_losses(inputs), low.token_losses(inputs))
+    np.testing.assert_array_equal(
+        high.next_token_probabilities([END, 1, 2, 3, 4]), low.next_token_probabilities([3, 4])
+    )
+
+
 def test_a_tiny_corpus_is_enough():
     model = NgramLM.fit([[1]], VOCABULARY, 3, END)
     assert model.next_token_probabilities([END]).sum() == pytest.approx(1)

@@ -134,5 +134,8 @@ def test_what_cannot_be_is_one_sentence(finetune, arguments, tmp_path, capsys):
     assert "invalid choice: 'magic'" in capsys.readouterr().err
     with pytest.raises(ValueError, match="positions for 64 tokens"):
         finetune.main([*arguments, "--max-length", "65", *output])
+    # None of these has begun to learn, so the folder is free.
+    finetune.main([*arguments, "--epochs", "1", *output])
+    output = ["--output-dir", str(tmp_path / "other")]
     with pytest.raises(FileNotFoundError, match="There is no folder"):
         finetune.main([*arguments, "--pretrained", str(tmp_path / "none"), *output])

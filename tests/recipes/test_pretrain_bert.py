@@ -127,3 +127,14 @@ def test_packed_documents_are_seen_as_if_alone(unbroken):
     together = np.asarray(model({name: array.astype(np.int32) for name, array in packed.items()}))
     alone = [np.asarray(model({"token_ids": ids[None]}))[0] for ids in encoded]
     np.testing.assert_allclose(together[0], np.concatenate(alone), atol=2e-5)
+
+
+def test_run_that_was_refused_does_not_block_its_folder(recipe, arguments, tmp_path):
+    options = ["--steps", "2", "--vocabulary-size", "200", "--output-dir", str(tmp_path)]
+    (tmp_path / "vocab.txt").write_text("[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\n", encoding="utf-8")
+    with pytest.raises(FileNotFoundError, match=r"typo.csv does not exist"):
+        recipe.main([*arguments, "--valid", str(tmp_path / "typo.csv"), *options])
+    metrics = recipe.main([*arguments, *options])
+    assert metrics["steps"] == 2
+    # Its own vocabulary, not what was left there.
+    assert len(WordPieceTokenizer(tmp_path / "vocab.txt")) > 5

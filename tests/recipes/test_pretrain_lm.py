@@ -2,6 +2,7 @@
 
 import csv
 import json
+import pathlib
 import random
 import signal
 import subprocess
@@ -12,8 +13,9 @@ import pytest
 from processes import PROJECT, start_python
 from recipe_helpers import load_recipe
 
+from kerasllm.evaluation import evaluate_language_model_on_files
 from kerasllm.models import CausalLM
-from kerasllm.text import CharVocabularyTokenizer
+from kerasllm.text import BPETokenizer, CharVocabularyTokenizer
 
 RECIPE = PROJECT / "recipes" / "pretrain_lm.py"
 SHAPE = {"hidden-dim": 16, "num-layers": 1, "length": 32, "batch-size": 4, "learning-rate": 0.01}
@@ -149,6 +151,99 @@ def test_corpus_that_cannot_be_read_is_refused_in_a_sentence(recipe, arguments, 
             recipe.main([*arguments, *options])
     with pytest.raises(ValueError, match="'soon' is no time"):
         recipe.main([*arguments[:4], "--budget", "soon", "--output-dir", str(tmp_path / "other")])
+
+
+def test_run_that_was_refused_does_not_block_its_folder(recipe, arguments, unbroken, tmp_path):
+    """A typo in a file's name, in the corpus, or in a value that only training looks at."""
+    folder, (_, corpus, _, valid) = tmp_path / "run", arguments[:4]
+    output = ["--output-dir", str(folder)]
+    with pytest.raises(FileNotFoundError, match=r"typo.txt does not exist"):
+        recipe.main([*arguments, "--corpus", corpus + "typo.txt", *output])
+    # This one gets as far as a tokenizer, of another kind and on another corpus.
+    bpe = ["--tokenizer", "bpe", "--vocabulary-size", "300"]
+    with pytest.raises(FileNotFoundError, match=r"typo.txt does not exist"):
+        recipe.main([*arguments, "--valid", valid + "typo.txt", *output])
+    with pytest.raises(ValueError, match="line 2"):
+        (tmp_path / "bad.txt").write_bytes("好的\n".encode() + b"\xff\xfe\xfa\n")
+        recipe.main([*arguments, *bpe, "--valid", str(tmp_path / "bad.txt"), *output])
+    assert (folder / "tokenizer.json").is_file()
+    (folder / "plan.json").write_text("{}", encoding="utf-8")
+    metrics = recipe.main([*arguments, *output, "--resume"])
+    assert metrics["valid"] == unbroken[1]["valid"]
+    assert not (folder / "tokenizer.json").exists()
+
+
+def test_resuming_with_a_changed_corpus_is_refused(recipe, arguments, tmp_path):
+    corpus = tmp_path / "corpus.txt"
+    text = pathlib.Path(arguments[1]).read_text("utf-8")
+    corpus.write_text(text, encoding="utf-8")
+    command = [*arguments, "--corpus", str(corpus), "--steps", "4", "--output-dir"]
+    command.append(str(tmp_path / "run"))
+    metrics = recipe.main(command)
+    corpus.write_text(text[::-1], encoding="utf-8")
+    for _ in range(2):  # the second finds the cache of the first
+        with pytest.raises(ValueError, match="tokens of the corpus are not those that the run"):
+            recipe.main([*command, "--resume"])
+    corpus.write_text(text, encoding="utf-8")
+    assert recipe.main([*command, "--resume"])["valid"] == metrics["valid"]
+
+
+@pytest.mark.parametrize("model", ["lstm", "modern"])
+def test_evaluation_gives_the_figures_of_metrics_json(recipe, corpus, tmp_path, model):
+    """By the run's own rows, documents and cleaning, whatever they are."""
+    shape = ["--hidden-dim", "16", "--num-layers", "1", "--length", "48", "--batch-size", "2"]
+    shape += ["--learning-rate", "0.01", "--dropout", "0", "--steps", "4", "--model", model]
+    valid = tmp_path / "valid.txt"
+    text = pathlib.Path(corpus[3]).read_text("utf-8").replace("，", "<b>，</b>")
+    valid.write_text(text, encoding="utf-8")
+    read = ["--valid", str(valid), "--documents", "file", "--clean"]
+    folder = tmp_path / "run"
+    metrics = recipe.main([*corpus, *read, *shape, "--output-dir", str(folder)])
+    evaluate = load_recipe(PROJECT / "recipes" / "evaluate_lm.py")
+    command = ["--model-dir", str(folder), "--input", str(valid)]
+    (report,) = evaluate.main(command).values()
+    assert report.items() <= metrics["valid"].items()
+    (other,) = evaluate.main([*command, "--no-clean", "--documents", "line"]).values()
+    assert other["tokens"] > report["tokens"]
+
+
+def test_files_are_read_by_the_encoding_and_the_field_that_are_named(
+    recipe, arguments, unbroken, tmp_path
+):
+    options = ["--encoding", "utf-16-le", "--text-field", "poem"]
+    sources = []
+    for option, path in (arguments[:2], arguments[2:4]):
+        poems = pathlib.Path(path).read_text("utf-8").split("\n")
+        lines = [json.dumps({"poem": poem}, ensure_ascii=False) + "\n" for poem in poems]
+        file = tmp_path / f"{pathlib.Path(path).stem}.jsonl"
+        file.write_bytes("".join(lines).encode("utf-16-le"))
+        sources += [option, str(file)]
+    folder = tmp_path / "run"
+    metrics = recipe.main([*arguments, *sources, *options, "--output-dir", str(folder)])
+    assert metrics["valid"] == unbroken[1]["valid"]
+    evaluate = load_recipe(PROJECT / "recipes" / "evaluate_lm.py")
+    (report,) = evaluate.main(["--model-dir", str(folder), "--input", sources[3]]).values()
+    assert report.items() <= metrics["valid"].items()
+
+
+def test_evaluation_refuses_a_window_of_nothing(unbroken, arguments, capsys):
+    evaluate = load_recipe(PROJECT / "recipes" / "evaluate_lm.py")
+    for option in ("--window", "--stride"):
+        with pytest.raises(SystemExit):
+            evaluate.main(["--model-dir", str(unbroken[0]), "--input", arguments[3], option, "0"])
+        assert "should be a whole number from 1" in capsys.readouterr().err
+
+
+def test_evaluation_reads_hugging_face_folders(arguments, tmp_path):
+    evaluate = load_recipe(PROJECT / "recipes" / "evaluate_lm.py")
+    tokenizer = BPETokenizer.fit(["明月春风"] * 3, 280)
+    model = CausalLM.from_preset(
+        "gpt2", vocabulary_size=300, hidden_dim=16, num_layers=1, num_heads=2, max_length=40
+    )
+    model.save_pretrained(tmp_path, tokenizer)
+    (report,) = evaluate.main(["--model-dir", str(tmp_path), "--input", arguments[3]]).values()
+    expected = evaluate_language_model_on_files(model, tokenizer, arguments[3], window=40)
+    assert report["nats_per_token"] == pytest.approx(expected["nats_per_token"], rel=1e-6)
 
 
 def test_models_are_compared_with_the_floor_of_ngrams(unbroken, arguments, tmp_path, capsys):

@@ -4,6 +4,7 @@ import contextlib
 import json
 import pathlib
 
+import ml_dtypes
 import numpy as np
 
 from kerasllm.files import replace_file
@@ -15,6 +16,8 @@ from kerasllm.models.pretrained.config_files import read_config
 from kerasllm.models.pretrained.download import find_folder
 from kerasllm.models.pretrained.tensor_files import SAFETENSORS_FILE, open_tensors
 
+# Of weights in files.
+_DTYPES = {"float32": np.float32, "bfloat16": ml_dtypes.bfloat16, "float16": np.float16}
 _LISTED = 8  # names in a message
 # Buffers that transformers once saved with the weights.
 _BUFFERS = (".attn.bias", ".attn.masked_bias", ".rotary_emb.inv_freq")
@@ -39,8 +42,10 @@ def load_causal_lm(model_class, folder, surplus="error", revision=None, **argume
     return model
 
 
-def save_causal_lm(model, folder, tokenizer=None):
+def save_causal_lm(model, folder, tokenizer=None, dtype="float32"):
     """What `CausalLM.save_pretrained` does."""
+    if dtype not in _DTYPES:
+        raise ValueError(f"dtype is {dtype!r}; expected one of {', '.join(_DTYPES)}.")
     try:
         from safetensors.numpy import save_file
     except ImportError as error:
@@ -48,7 +53,7 @@ def save_causal_lm(model, folder, tokenizer=None):
             "Writing model.safetensors needs the safetensors package: "
             "pip install 'kerasllm[pretrained]'."
         ) from error
-    config = make_causal_lm_config(model)
+    config = make_causal_lm_config(model) | {"torch_dtype": dtype}
     if tokenizer is not None:
         if len(tokenizer) > model.vocabulary_size:
             raise ValueError(
@@ -65,7 +70,7 @@ def save_causal_lm(model, folder, tokenizer=None):
             np.split(np.asarray(weights[part.weight]), part.place[1], axis=-1)[part.place[0]]
             for part in parts
         ]
-        tensor = np.concatenate(pieces, axis=-1).astype("float32")
+        tensor = np.concatenate(pieces, axis=-1).astype("float32").astype(_DTYPES[dtype])
         tensors[name] = np.ascontiguousarray(
             tensor.T if _is_transposed(family, parts[0]) else tensor
         )
@@ -114,8 +119,9 @@ def causal_lm_arguments_of(config, source="config.json"):
 
 
 def _rotary_wavelength(config, source):
-    # transformers 5 has rope_parameters, those before it rope_theta and rope_scaling.
-    parameters = config.get("rope_parameters") or config.get("rope_scaling") or {}
+    # transformers 5 has rope_parameters, those before it rope_theta and rope_scaling, which goes
+    # first there too where a config has both.
+    parameters = config.get("rope_scaling") or config.get("rope_parameters") or {}
     kind = parameters.get("rope_type", parameters.get("type", "default"))
     if kind != "default":
         raise ValueError(

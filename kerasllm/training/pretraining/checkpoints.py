@@ -11,6 +11,8 @@ from kerasllm.files import replace_file
 
 _NAME = re.compile(r"step_(\d{9})\.npz")
 _STATE = "state"
+# For `open_run_folder`: what a run's folder holds once it has begun to learn.
+BEGUN = "checkpoints/step_*.npz"
 
 
 class Checkpoints:
@@ -58,12 +60,17 @@ class Checkpoints:
         for old in self.steps()[: -self.keep]:
             self._path(old).unlink(missing_ok=True)
 
-    def restore(self, variables, say=print):
+    def delete(self, step):
+        """Deletes the checkpoint of a step, if there is one."""
+        self._path(step).unlink(missing_ok=True)
+
+    def restore(self, variables, say=print, before=None):
         """Gives variables the values of the last checkpoint that is whole.
 
         Args:
             variables: The variables that were saved, in the same order.
             say: Called with a sentence for each checkpoint that is damaged.
+            before: Only checkpoints of steps before this one count, unless none of them is whole.
 
         Returns:
             `(step, state)`, or None if there is no checkpoint.
@@ -72,7 +79,8 @@ class Checkpoints:
             ValueError: If there are checkpoints but none is whole, or they are of another model.
         """
         steps = self.steps()
-        for step in reversed(steps):
+        # Those before the step come last here, and so are looked at first.
+        for step in sorted(steps, key=lambda step: (before is None or step < before, step))[::-1]:
             path = self._path(step)
             try:
                 # Opened here, as NumPy leaves a file open that is no archive.

@@ -14,7 +14,7 @@ from kerasllm.training.pretraining.plan import TrainingPlan
 from kerasllm.training.pretraining.steps import CompiledSteps
 from kerasllm.training.pretraining.trainer import Pretrainer
 
-_PLAN_FILE = "plan.json"
+PLAN_FILE = "plan.json"
 # The share of the peak that a model is expected to reach, before it has been measured.
 _EXPECTED_SHARE = 0.4
 
@@ -65,6 +65,23 @@ class PretrainingRun:
         if self.budget_seconds is None:
             return None
         return 0.9 * self._left() * _EXPECTED_SHARE * self.peak_flops
+
+    def check_corpus(self, cache):
+        """Refuses a corpus with other tokens than those that the run has learned from so far.
+
+        Args:
+            cache: The `TokenCache` of the texts to learn from, that `open_token_cache` gave.
+
+        Raises:
+            ValueError: If they are others.
+        """
+        if self.decided.setdefault("corpus_checksum", cache.checksum) != cache.checksum:
+            why = f" ({cache.rebuilt})" if cache.rebuilt else ""
+            raise ValueError(
+                f"{self.folder} cannot be resumed: the tokens of the corpus are not those that the"
+                f" run has learned from{why}. Bring the files back as they were, or start in "
+                "another folder."
+            )
 
     def build(self, make_model, weight_decay=0.1, beta_2=0.98, ignored_label=-1):
         """The model and its compiled steps, the same at every call.
@@ -128,7 +145,7 @@ class PretrainingRun:
         self.decided.update(
             plan=plan.to_dict(), peak_flops=self.peak_flops, token_flops=flops_per_token
         )
-        with atomic_write(self.folder / _PLAN_FILE) as file:
+        with atomic_write(self.folder / PLAN_FILE) as file:
             json.dump(self.decided, file, indent=1)
 
     def trainer(self, steps, make_batches, tokens_per_row, **options):
@@ -162,7 +179,7 @@ class PretrainingRun:
         return self.budget_seconds - (time.perf_counter() - self.started)
 
     def _read(self):
-        path = self.folder / _PLAN_FILE
+        path = self.folder / PLAN_FILE
         if not path.is_file():
             return {}
         try:

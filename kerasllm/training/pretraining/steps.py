@@ -46,6 +46,9 @@ class CompiledSteps:
         Returns:
             `(losses, norms, accuracies)`: float32 arrays `(steps,)`; the norms are those of the
             gradients before clipping.
+
+        Raises:
+            MemoryError: If a step needs more memory than there is.
         """
         import tensorflow as tf
 
@@ -61,11 +64,18 @@ class CompiledSteps:
                 input_signature=(signature, tf.TensorSpec((None,), tf.float32)),
                 autograph=False,
             )
-        results = self._functions[key](
-            {name: tf.convert_to_tensor(array) for name, array in batches.items()},
-            tf.convert_to_tensor(np.asarray(learning_rates, np.float32)),
-        )
-        return results.numpy()
+        try:
+            results = self._functions[key](
+                {name: tf.convert_to_tensor(array) for name, array in batches.items()},
+                tf.convert_to_tensor(np.asarray(learning_rates, np.float32)),
+            )
+            return results.numpy()
+        except tf.errors.ResourceExhaustedError as error:
+            rows, tokens = next(iter(batches.values())).shape[1:3]
+            raise MemoryError(
+                f"A batch of {rows} rows of {tokens} tokens takes more memory than there is; take a"
+                " smaller --batch-size, or a smaller model. Checkpoints are as they were."
+            ) from error
 
     def _run(self, tf, batches, learning_rates):
         count = tf.shape(learning_rates)[0]

@@ -29,7 +29,9 @@ class Pretrainer:
     * SIGTERM and SIGINT end the training after the group of steps under way, with a checkpoint and
       `TrainingStopped`.
     * A loss that is no number, or a spike (`SpikeGuard`), rewinds to the last checkpoint, from
-      which training goes on with half the learning rate and the rows after those that did harm.
+      which training goes on with half the learning rate and the rows after those that did harm. If
+      it goes wrong again before it is past that step, the checkpoint was bad already: it is
+      deleted, and training goes on from the one before.
     * With `budget_seconds`, the plan's last step is moved at checkpoints to where the budget ends.
 
     `steps.csv` in the folder has a row for each step; `tensorboard/` the same by scalars.
@@ -97,6 +99,7 @@ class Pretrainer:
         self.row_offset = 0
         self.learning_rate_scale = 1.0
         self.rewinds = 0
+        self.harmed_step = 0  # where the steps ended that were rewound
         self.accuracy = 0.0  # the running mean
         self.valid_loss = None
 
@@ -136,7 +139,11 @@ class Pretrainer:
                 now = time.perf_counter()
                 if caught:
                     self._stop(caught[0])
-                if now - self._last_save > self.checkpoint_seconds:
+                # Not where training went wrong before: that would push out the good one.
+                if (
+                    now - self._last_save > self.checkpoint_seconds
+                    and self.step >= self.harmed_step
+                ):
                     self._checkpoint()
                 if now - self._progress.time > self.report_seconds:
                     self._report()
@@ -212,6 +219,7 @@ class Pretrainer:
             "row_offset": self.row_offset,
             "learning_rate_scale": self.learning_rate_scale,
             "rewinds": self.rewinds,
+            "harmed_step": self.harmed_step,
             "accuracy": self.accuracy,
             "guard": self.guard.to_dict(),
         }
@@ -226,8 +234,8 @@ class Pretrainer:
                 f" {self.checkpoints.folder} ({reason}); {last}."
             ) from error
 
-    def _restore(self):
-        found = self.checkpoints.restore(self.variables, self.say)
+    def _restore(self, before=None):
+        found = self.checkpoints.restore(self.variables, self.say, before)
         if found is None:
             return False
         self.step, state = found
@@ -237,6 +245,7 @@ class Pretrainer:
         self.row_offset = state["row_offset"]
         self.learning_rate_scale = state["learning_rate_scale"]
         self.rewinds = state["rewinds"]
+        self.harmed_step = state.get("harmed_step", 0)
         self.accuracy = state["accuracy"]
         self.guard = SpikeGuard(**state["guard"])
         return True
@@ -261,7 +270,7 @@ class Pretrainer:
         )
 
     def _rewind(self, problem, end):
-        """Goes back to the last checkpoint, past the rows that did harm."""
+        """Goes back to a checkpoint, past the rows that did harm."""
         failed, rewinds, scale = self.step, self.rewinds + 1, self.learning_rate_scale
         if rewinds > self.max_rewinds:
             raise FloatingPointError(
@@ -269,9 +278,10 @@ class Pretrainer:
                 " up. Take a lower learning rate; the last checkpoint is that of step"
                 f" {self.checkpoints.steps()[-1]:,}."
             )
-        seconds, offset = self.seconds, self.row_offset
-        self._restore()
-        self.seconds, self.rewinds = seconds, rewinds
+        seconds, offset, harmed = self.seconds, self.row_offset, self.harmed_step
+        last = self.checkpoints.steps()[-1]
+        self._restore(before=last if failed < harmed else None)
+        self.seconds, self.rewinds, self.harmed_step = seconds, rewinds, max(harmed, end)
         self.row_offset = offset + self.plan.rows_before(end) - self.plan.rows_before(self.step)
         self.learning_rate_scale = scale / 2
         self._budget.forget()
@@ -282,6 +292,8 @@ class Pretrainer:
         self._table = StepTable(self.folder / "steps.csv", self.step)
         self._progress.step = min(self._progress.step, self.step)
         self._checkpoint()
+        if self.step < last:
+            self.checkpoints.delete(last)
 
     # === What is told ===
 

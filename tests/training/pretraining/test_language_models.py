@@ -5,6 +5,7 @@ import pytest
 
 from kerasllm.data import TokenCache
 from kerasllm.training.pretraining.language_models import MODELS, choose_language_model
+from kerasllm.training.pretraining.memory import free_memory, rows_in_memory
 
 
 def corpus(tokens, documents):
@@ -46,6 +47,20 @@ def test_what_is_given_is_taken():
     assert {name: getattr(shape, name) for name in given} == given
     with pytest.raises(ValueError, match="There is no model 'rnn'"):
         choose_language_model("rnn", 100, corpus(10**6, 1), 1e14)
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_batches_are_bounded_by_memory(model):
+    """A day on a GPU of 700 TFLOP/s and 80 GB chose batches that took more than it has."""
+    shape = choose_language_model(model, 32_000, corpus(10**10, 10**5), 0.36 * 7e14 * 86_400)
+    rows = rows_in_memory(shape, 80e9, "mixed_bfloat16")
+    # Eight vectors of 2 bytes a token and layer are the least, besides 16 bytes a weight.
+    saved = 8 * 2 * shape.num_layers * shape.hidden_dim * shape.length
+    assert 1 <= rows and rows * saved + 16 * shape.weights() < 80e9
+    assert rows_in_memory(shape, 160e9, "mixed_bfloat16") > 2 * rows
+    assert rows_in_memory(shape, 80e9, "float32") < rows
+    assert rows_in_memory(shape, 1e6) == 1
+    assert free_memory() is None or free_memory() > 1e6
 
 
 @pytest.mark.parametrize("model", MODELS)

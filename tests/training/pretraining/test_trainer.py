@@ -9,6 +9,7 @@ import threading
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from kerasllm.data import LanguageModelRows, TokenCache
 from kerasllm.models import LSTMLM, CausalLM
@@ -290,6 +291,57 @@ def test_nan_rewinds_to_the_last_checkpoint_with_a_message(tmp_path, rows):
     again = Pretrainer(make_steps(), rows, make_plan(), tmp_path, LENGTH, say=said.append)
     again.run()
     assert (again.rewinds, again.row_offset) == (1, trainer.row_offset)
+
+
+def test_checkpoint_that_is_bad_already_gives_way_to_the_one_before(tmp_path, rows):
+    """All rewinds once went to the last one, though the one before was whole."""
+    with pytest.raises(Broken):
+        train(tmp_path, rows, make_batches=break_at(rows, 120))
+    checkpoints, other = Checkpoints(tmp_path / "checkpoints"), make_steps()
+    variables = [*other.model.variables, *other.optimizer.variables]
+    good, bad = checkpoints.steps()
+    step, state = checkpoints.restore(variables)
+    other.model.trainable_variables[-1].assign(np.full(16, np.nan))
+    checkpoints.save(step, variables, state)
+    said = []
+    trainer, _result = train(tmp_path, rows, said=said)
+    rewound = [line for line in said if "rewound" in line]
+    assert f"rewound to step {bad}," in rewound[0] and f"rewound to step {good}," in rewound[1]
+    assert len(rewound) == 2 and trainer.rewinds == 2
+    steps = losses(tmp_path)
+    assert [int(step) for step, *_ in steps] == list(range(24))
+    assert all(np.isfinite(float(loss)) for _, loss, _ in steps)
+
+
+def test_later_harm_rewinds_to_the_last_checkpoint(tmp_path, rows):
+    said = []
+    train(tmp_path, rows, steps=Spoiling(make_steps(), {3, 6}, np.nan), said=said)
+    first, second = [line for line in said if "rewound" in line]
+    steps = [int(line.split("rewound to step ")[1].split(",")[0]) for line in (first, second)]
+    assert steps[0] < steps[1]
+
+
+def test_step_that_is_too_large_for_the_memory_is_one_sentence(tmp_path, rows):
+    steps, calls = make_steps(), []
+    real = steps.__call__
+
+    def exhausted(*arguments):
+        raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor")
+
+    class Exhausted:
+        model, optimizer = steps.model, steps.optimizer
+
+        def __call__(self, batches, rates):
+            calls.append(1)
+            if len(calls) == 3:
+                steps._functions = dict.fromkeys(steps._functions, exhausted)
+            return real(batches, rates)
+
+    with pytest.raises(MemoryError, match=r"8 rows of 16 tokens .* smaller --batch-size"):
+        train(tmp_path, rows, steps=Exhausted())
+    other = make_steps()
+    variables = [*other.model.variables, *other.optimizer.variables]
+    assert Checkpoints(tmp_path / "checkpoints").restore(variables)[0] > 0
 
 
 def test_training_that_goes_wrong_again_and_again_is_given_up(tmp_path, rows):
