@@ -45,7 +45,7 @@ from kerasllm.training.pretraining.language_models import (
     LanguageModelShape,
     choose_language_model,
 )
-from kerasllm.training.pretraining.memory import free_memory, rows_in_memory
+from kerasllm.training.pretraining.memory import fit_batch_into_memory
 
 TOKENIZER_FILES = (
     "char_tokenizer.json",
@@ -136,15 +136,8 @@ def choose_shape(arguments, run, vocabulary_size, cache):
             flops = 1e13
         given = {name: getattr(arguments, name) for name in SHAPE_OPTIONS}
         shape = choose_language_model(arguments.model, vocabulary_size, cache, flops, **given)
-        free = free_memory()
-        if arguments.batch_size is None and free is not None:
-            rows = rows_in_memory(shape, free, arguments.dtype_policy)
-            if rows < shape.batch_size:
-                wanted, shape.batch_size = shape.batch_size, 2 ** int(math.log2(rows))
-                print(
-                    f"batches of {shape.batch_size} rows in place of {wanted}: {free / 2**30:.1f} "
-                    "GiB of memory are free (--batch-size takes another number)"
-                )
+        if arguments.batch_size is None:
+            fit_batch_into_memory(shape, arguments.dtype_policy)
         run.decided["shape"] = vars(shape)
     return LanguageModelShape(**run.decided["shape"])
 

@@ -1,5 +1,6 @@
 """How many rows of a batch the memory has room for, about."""
 
+import math
 import pathlib
 import re
 
@@ -13,6 +14,24 @@ _VECTORS = {"lstm": 8}
 _TRANSFORMER_VECTORS = 16
 # The rest is for buffers, batches and what else runs.
 _USED_SHARE = 0.8
+
+
+def fit_batch_into_memory(shape, dtype="float32", say=print):
+    """Makes the batches of a `LanguageModelShape` smaller, if the memory has no room for them.
+
+    Args:
+        shape: A `LanguageModelShape`; its `batch_size` becomes a power of two then.
+        dtype: The dtype policy.
+        say: Called with a sentence if it does.
+    """
+    free = free_memory()
+    rows = shape.batch_size if free is None else rows_in_memory(shape, free, dtype)
+    if rows < shape.batch_size:
+        wanted, shape.batch_size = shape.batch_size, 2 ** int(math.log2(rows))
+        say(
+            f"batches of {shape.batch_size} rows in place of {wanted}: {free / 2**30:.1f} GiB of "
+            "memory are free (--batch-size takes another number)"
+        )
 
 
 def free_memory():

@@ -4,8 +4,13 @@ import numpy as np
 import pytest
 
 from kerasllm.data import TokenCache
+from kerasllm.training.pretraining import memory
 from kerasllm.training.pretraining.language_models import MODELS, choose_language_model
-from kerasllm.training.pretraining.memory import free_memory, rows_in_memory
+from kerasllm.training.pretraining.memory import (
+    fit_batch_into_memory,
+    free_memory,
+    rows_in_memory,
+)
 
 
 def corpus(tokens, documents):
@@ -61,6 +66,15 @@ def test_batches_are_bounded_by_memory(model):
     assert rows_in_memory(shape, 80e9, "float32") < rows
     assert rows_in_memory(shape, 1e6) == 1
     assert free_memory() is None or free_memory() > 1e6
+
+
+@pytest.mark.parametrize("free, expected", [(1e12, 48), (4e7, 16), (None, 48)])
+def test_batch_is_made_smaller_where_memory_is_short(monkeypatch, free, expected):
+    monkeypatch.setattr(memory, "free_memory", lambda: free)
+    sizes = {"hidden_dim": 64, "num_layers": 2, "length": 128, "batch_size": 48}
+    shape, said = choose_language_model("gpt", 100, corpus(10**6, 1), 1e14, **sizes), []
+    fit_batch_into_memory(shape, say=said.append)
+    assert shape.batch_size == expected and len(said) == (expected != 48)
 
 
 @pytest.mark.parametrize("model", MODELS)
