@@ -221,7 +221,9 @@ struct LinearCrossEntropyChunk {
     const TilesInUse tiles;
     const int64_t partial_size = sizes.column_panels * width * kPanel;
     float* const partial = memory.partials + slot * partial_size;
-    if (gradients.d_hidden_states != nullptr) __builtin_memset(partial, 0, partial_size * 4);
+    if (gradients.d_hidden_states != nullptr && partial_size > 0) {
+      __builtin_memset(partial, 0, partial_size * sizeof(float));
+    }
     const int64_t factors_bytes = width * sizeof(float);
     const int64_t tile_bytes = kGroup * kPanel * sizeof(float);
     const int64_t panels_bytes = kGroup * sizes.column_panels * kPanel * sizeof(Op);
