@@ -1,6 +1,7 @@
-"""Writing files so that a failure half-way never harms what was there before."""
+"""Writing files so that a failure half-way never harms what was there before; reading JSON."""
 
 import contextlib
+import json
 import os
 import pathlib
 import tempfile
@@ -43,6 +44,25 @@ def atomic_write(path, mode="w", encoding=None, newline=None):
         with contextlib.suppress(FileNotFoundError):
             os.unlink(temporary)
         raise
+
+
+def read_json_object(path):
+    """The dict that a JSON file holds.
+
+    Args:
+        path: The file, a `pathlib.Path`.
+
+    Raises:
+        OSError: If it cannot be read.
+        ValueError: If it is no JSON, no UTF-8, or holds no object.
+    """
+    try:
+        content = json.loads(path.read_bytes())
+    except ValueError as error:
+        raise ValueError(f"{path} is broken, it is no JSON: {error}.") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} is broken, it holds no object.")
+    return content
 
 
 def _umask():

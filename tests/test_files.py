@@ -1,4 +1,4 @@
-"""Writing files: whole or not at all."""
+"""Writing files: whole or not at all; reading JSON."""
 
 import os
 import stat
@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from kerasllm.files import atomic_write, replace_file
+from kerasllm.files import atomic_write, read_json_object, replace_file
 
 
 def test_what_is_written_is_there_after_the_block_and_not_before(tmp_path):
@@ -115,3 +115,13 @@ def test_replace_file_keeps_the_old_file_where_writing_fails(tmp_path):
 def test_replace_file_says_so_where_nothing_was_written(tmp_path):
     with pytest.raises(FileNotFoundError), replace_file(tmp_path / "model.keras"):
         pass
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"), [(b"[1]", "holds no object"), (b"{", "no JSON"), (b"\xff", "no JSON")]
+)
+def test_file_without_a_json_object_gets_a_sentence(tmp_path, content, problem):
+    path = tmp_path / "config.json"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=f"config.json is broken, it .*{problem}"):
+        read_json_object(path)

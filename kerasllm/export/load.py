@@ -1,6 +1,5 @@
 """Reading a SavedModel that takes texts."""
 
-import json
 import pathlib
 import re
 
@@ -8,6 +7,7 @@ import numpy as np
 from kerasllm_ops.loader import load as load_library
 
 from kerasllm.export.save import DESCRIPTION_FILE, FORMAT, SAVED_MODEL_FILE, TOKENIZERS, VERSION
+from kerasllm.files import read_json_object
 from kerasllm.text import TextPipeline, WordPiecePipeline
 from kerasllm.text.tokenizer import check_texts
 
@@ -182,11 +182,8 @@ def _read_description(path):
             f"{path.parents[1]} was not written by kerasllm.export.save_text_model: it lacks"
             f" assets/{path.name}."
         )
-    try:
-        description = json.loads(path.read_bytes())
-    except ValueError as error:
-        raise ValueError(f"{path} is broken, it is no JSON: {error}.") from error
-    if not isinstance(description, dict) or description.get("format") != FORMAT:
+    description = read_json_object(path)
+    if description.get("format") != FORMAT:
         raise ValueError(f'{path} is not of this kind: it lacks "format": "{FORMAT}".')
     if description.get("version") != VERSION:
         raise ValueError(

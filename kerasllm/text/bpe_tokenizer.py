@@ -4,7 +4,7 @@ import hashlib
 import json
 import pathlib
 
-from kerasllm.files import replace_file
+from kerasllm.files import read_json_object, replace_file
 
 END_TOKEN = "<|endoftext|>"
 _TOKENIZER_FILE = "tokenizer.json"
@@ -215,15 +215,7 @@ def _end_ids(folder, tokenizer):
 
 def _config(path):
     """What a JSON file holds; nothing where there is none."""
-    if not path.is_file():
-        return {}
-    try:
-        config = json.loads(path.read_bytes())
-    except ValueError as error:
-        raise ValueError(f"{path} is broken, it is no JSON: {error}.") from error
-    if not isinstance(config, dict):
-        raise ValueError(f"{path} is broken, it holds no object.")
-    return config
+    return read_json_object(path) if path.is_file() else {}
 
 
 def _library():

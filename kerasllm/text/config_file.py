@@ -1,6 +1,6 @@
 """The JSON files beside vocabularies, which say what was saved and how."""
 
-import json
+from kerasllm.files import read_json_object
 
 
 def read_config(path, kind, expected_format, version):
@@ -18,11 +18,8 @@ def read_config(path, kind, expected_format, version):
     Raises:
         ValueError: If it is no JSON, or of another format or version.
     """
-    try:
-        config = json.loads(path.read_bytes())
-    except ValueError as error:  # not JSON, or not UTF-8
-        raise ValueError(f"{path} is broken, it is no JSON: {error}.") from error
-    if not isinstance(config, dict) or config.get("format") != expected_format:
+    config = read_json_object(path)
+    if config.get("format") != expected_format:
         raise ValueError(
             f'{path} is no {kind} of kerasllm: it lacks "format": "{expected_format}".'
         )

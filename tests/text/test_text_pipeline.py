@@ -182,7 +182,7 @@ def test_a_missing_file_is_named(saved, name):
         (b"", "no JSON"),
         (b'{"format": ', "no JSON"),
         ('{"a": "好"}'.encode("gbk"), "no JSON"),
-        (b"[1, 2]", "no text pipeline of kerasllm"),
+        (b"[1, 2]", "holds no object"),
         (b'{"model": "bert"}', "no text pipeline of kerasllm"),
     ],
 )

@@ -1,10 +1,10 @@
 """config.json: from its keys to the arguments of our models, and back."""
 
-import json
 import pathlib
 
 import keras
 
+from kerasllm.files import read_json_object
 from kerasllm.models.pretrained.families import find_family
 from kerasllm.ops.gelu import gelu_tanh
 
@@ -32,12 +32,7 @@ def read_config(folder):
     path = next((path for path in paths if path.is_file()), None)
     if path is None:
         raise FileNotFoundError(f"{folder} holds no pretrained model: config.json is missing.")
-    try:
-        config = json.loads(path.read_bytes())
-    except ValueError as error:
-        raise ValueError(f"{path} is broken, it is no JSON: {error}.") from error
-    if not isinstance(config, dict):
-        raise ValueError(f"{path} is broken: it is no dict.")
+    config = read_json_object(path)
     if path.name == "config.json" and "model_type" not in config:
         # The first configs of transformers had none.
         if not any(name.startswith("Bert") for name in config.get("architectures") or ["Bert"]):

@@ -3,6 +3,7 @@
 import json
 import pathlib
 
+from kerasllm.files import read_json_object
 from kerasllm.models.pretrained.download import find_folder
 from kerasllm.text.wordpiece_tokenizer import WordPieceTokenizer
 from kerasllm.text.wordpiece_vocabulary import read_wordpiece_vocabulary
@@ -60,7 +61,7 @@ def check_vocabulary(folder, vocabulary_size, allow_unused_rows):
         count = len(read_wordpiece_vocabulary(path))
     elif (folder / TOKENIZER_FILE).is_file():
         path = folder / TOKENIZER_FILE
-        if _read_json(path).get("model", {}).get("type") != "WordPiece":
+        if read_json_object(path).get("model", {}).get("type") != "WordPiece":
             return
         count = len(_read_tokenizer_json(path)[0])
     else:
@@ -96,7 +97,7 @@ def _read_options(path):
     """The arguments of WordPieceTokenizer that a tokenizer_config.json sets."""
     if not path.is_file():
         return {}
-    config = _read_json(path)
+    config = read_json_object(path)
     options = {}
     for argument, key in _SWITCHES.items():
         if isinstance(config.get(key), bool):
@@ -112,7 +113,7 @@ def _read_options(path):
 
 def _read_tokenizer_json(path):
     """The tokens of a tokenizer.json, and the arguments that its normalizer sets."""
-    content = _read_json(path)
+    content = read_json_object(path)
     model = content.get("model") or {}
     if model.get("type") != "WordPiece" or not isinstance(model.get("vocab"), dict):
         raise ValueError(f"{path} is of type {model.get('type')!r}; only WordPiece can be read.")
@@ -136,13 +137,3 @@ def _read_tokenizer_json(path):
     if isinstance(model.get("unk_token"), str):
         options["unknown_token"] = model["unk_token"]
     return tokens, options
-
-
-def _read_json(path):
-    try:
-        content = json.loads(path.read_bytes())
-    except ValueError as error:
-        raise ValueError(f"{path} is broken, it is no JSON: {error}.") from error
-    if not isinstance(content, dict):
-        raise ValueError(f"{path} is broken: it is no dict.")
-    return content
