@@ -59,7 +59,9 @@ class JiebaDictionary(tf.saved_model.experimental.TrackableResource):
 
 
 def _destroy(handle):
-    with tf.init_scope():
+    # The garbage is collected at any moment, and tf.init_scope does not leave a tf.Graph that is
+    # none of a function's, which a SavedModel is written and read through.
+    with tf.__internal__.eager_context.eager_mode():
         tf.raw_ops.DestroyResourceOp(resource=handle, ignore_lookup_error=True)
 
 

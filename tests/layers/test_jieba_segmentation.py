@@ -72,6 +72,18 @@ def test_the_dictionary_goes_with_its_layer():
         tf.raw_ops.DestroyResourceOp(resource=handle, ignore_lookup_error=False)
 
 
+def test_the_dictionary_goes_while_a_graph_is_built():
+    # As a SavedModel was written, whatever garbage was left of another layer met its tf.Graph:
+    # "Attempting to capture an EagerTensor without building a function".
+    layer = JiebaSegmentation()
+    handle = layer._dictionary.resource_handle
+    with tf.Graph().as_default():
+        del layer
+        gc.collect()
+    with pytest.raises(tf.errors.NotFoundError):
+        tf.raw_ops.DestroyResourceOp(resource=handle, ignore_lookup_error=False)
+
+
 def test_words_can_be_looked_up_inside_the_model():
     inputs = keras.Input((), dtype="string")
     lookup = keras.layers.StringLookup(vocabulary=["我", "北京", "清华大学"])
