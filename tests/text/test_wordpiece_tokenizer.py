@@ -299,7 +299,7 @@ def test_config_files_and_pickle_give_the_same_tokenizer(tmp_path):
     ("content", "message"),
     [
         ("{", "no JSON"),
-        ("[]", "no tokenizer of kerasllm"),
+        ("[]", "holds no object"),
         ('{"format": "kerasllm.wordpiece_tokenizer"}', "version None"),
         ('{"format": "kerasllm.wordpiece_tokenizer", "version": 1, "x": 1}', "cannot be used"),
     ],
