@@ -301,12 +301,10 @@ class Worker {
                       const bfloat16* panels, int64_t num_panels, int64_t row, float* sums) {
     const bfloat16* const operands = reinterpret_cast<const bfloat16*>(left);
     const int64_t depth = padded_depth<bfloat16>(rows), size = to - from;
-    for (int64_t k = 0; k < depth; k += 2) {
-      const bfloat16* const pair[2] = {
-          k < rows ? operands + k * 2 * kTile + from : nullptr,
-          k + 1 < rows ? operands + (k + 1) * 2 * kTile + from : nullptr};
-      put_left(pair, size, 0, k / 2, size, left_);
-    }
+    const auto row_at = [&](int64_t k) {
+      return k < rows ? operands + k * 2 * kTile + from : nullptr;
+    };
+    pack_left(row_at, size, 0, depth, size, left_);
     for (int64_t p = 0; p < num_panels; ++p) {
       transposed_product(left_, size, depth, panels + (p * sizes_.rows + row) * kPanel,
                          sums + (p * sizes_.keys + from) * kPanel);

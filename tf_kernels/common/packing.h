@@ -19,7 +19,7 @@ inline void put_panel_row(const T* const* from, int64_t size, int64_t unit, floa
 inline void put_panel_row(const bfloat16* const* from, int64_t size, int64_t unit,
                           bfloat16* panel) {
   bfloat16* const to = panel + unit * 2 * kPanel;
-  put_pairs(from[0], from[1], size, 1, to);
+  put_pairs(from[0], from[1], size, to);
   for (int64_t j = 2 * size; j < 2 * kPanel; ++j) to[j] = bfloat16();
 }
 

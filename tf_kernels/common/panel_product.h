@@ -176,7 +176,11 @@ inline void panel_product(const float* a, int64_t lda, int64_t rows, int64_t dep
 // `depth` is a multiple of 32. Needs a TilesInUse on this thread.
 inline void panel_product(const bfloat16* a, int64_t lda, int64_t rows, int64_t depth,
                           const bfloat16* panel, float* c, int64_t ldc, bool accumulate) {
-  for (int64_t row = 0; row < rows; row += 16) {
+  int64_t row = 0;
+  for (; row + 32 <= rows; row += 32) {
+    multiply_tiles_of_32_rows(a + row * lda, lda, depth, panel, c + row * ldc, ldc, accumulate);
+  }
+  for (; row < rows; row += 16) {
     const int height = static_cast<int>(min_of<int64_t>(16, rows - row));
     if (height < 16) configure_tiles(height);
     multiply_tiles(a + row * lda, lda, depth, panel, c + row * ldc, ldc, accumulate);

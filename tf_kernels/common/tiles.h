@@ -110,7 +110,8 @@ inline void tile_multiply_add() {
 
 #endif  // KERASLLM_EMULATE_TILES
 
-// Tiles 0 to 3 accumulate, 4 holds rows of A, 5 to 7 pieces of B.
+// Tiles 0 to 3 accumulate, 4 holds rows of A, 5 to 7 pieces of B (5 more rows of A where a product
+// has 32, all of 16 then).
 inline void configure_tiles(int rows) {
   TileConfig config;
   for (int tile = 0; tile < 8; ++tile) {
@@ -158,6 +159,45 @@ inline void multiply_tiles(const bfloat16* a, int64_t lda, int64_t depth, const 
   tile_store<1>(c + 16, c_stride);
   tile_store<2>(c + 32, c_stride);
   tile_store<3>(c + 48, c_stride);
+}
+
+// 32 rows of a times a panel, half of it at a time: of the tiles that a product reads, two of A and
+// two of B are for four products, where one of A and four of B would be.
+inline void multiply_tiles_of_32_rows(const bfloat16* a, int64_t lda, int64_t depth,
+                                      const bfloat16* panel, float* c, int64_t ldc,
+                                      bool accumulate) {
+  constexpr int64_t kPanelRow = 2 * 64;
+  const int64_t a_stride = lda * 2, c_stride = ldc * 4;
+  const bfloat16* const lower_a = a + 16 * lda;
+  for (int64_t column = 0; column < 64; column += 32) {
+    float *const upper = c + column, *const lower = upper + 16 * ldc;
+    if (accumulate) {
+      tile_load<0>(upper, c_stride);
+      tile_load<1>(upper + 16, c_stride);
+      tile_load<2>(lower, c_stride);
+      tile_load<3>(lower + 16, c_stride);
+    } else {
+      tile_zero<0>();
+      tile_zero<1>();
+      tile_zero<2>();
+      tile_zero<3>();
+    }
+    for (int64_t k = 0; k < depth; k += 32) {
+      const bfloat16* const b = panel + k / 2 * kPanelRow + 2 * column;
+      tile_load<4>(a + k, a_stride);
+      tile_load<6>(b, kPanelRow * 2);
+      tile_multiply_add<0, 4, 6>();
+      tile_load<7>(b + 32, kPanelRow * 2);
+      tile_multiply_add<1, 4, 7>();
+      tile_load<5>(lower_a + k, a_stride);
+      tile_multiply_add<2, 5, 6>();
+      tile_multiply_add<3, 5, 7>();
+    }
+    tile_store<0>(upper, c_stride);
+    tile_store<1>(upper + 16, c_stride);
+    tile_store<2>(lower, c_stride);
+    tile_store<3>(lower + 16, c_stride);
+  }
 }
 
 }  // namespace KERASLLM_ISA

@@ -29,50 +29,83 @@ struct TransposedBlock {
   static int64_t left_stride(int64_t rows) { return round_up(rows, 64 / sizeof(Op)); }
 };
 
-// Both operands take kUnit<Op> rows at a time: those with k = unit * kUnit<Op> and the next. A null
-// pointer stands for a row of zeros.
-
-// Columns [column, column + size) of the left operand, which has `rows` columns, get from[i][0 ..
-// size) in row unit * kUnit<Op> + i.
-template <class T>
-inline void put_left(const T* const* from, int64_t size, int64_t column, int64_t unit, int64_t rows,
-                     float* left) {
-  float* const to = left + unit * TransposedBlock<float>::left_stride(rows) + column;
-  for (int64_t m = 0; m < size; ++m) {
-    if (from[0] != nullptr) {
-      convert(from[0][m], to + m);
-    } else {
-      to[m] = 0.0f;
-    }
-  }
-}
-
-// Two rows side by side, element by element, each pair in 32 bits; `stride` 32 bits apart.
-inline void put_pairs(const bfloat16* first, const bfloat16* second, int64_t size, int64_t stride,
-                      bfloat16* out) {
+// Two rows side by side, element by element; a null pointer stands for a row of zeros.
+inline void put_pairs(const bfloat16* first, const bfloat16* second, int64_t size, bfloat16* out) {
   const auto pair = [](bfloat16 low, bfloat16 high) {
     return static_cast<uint32_t>(low.bits) | static_cast<uint32_t>(high.bits) << 16;
   };
   for (int64_t m = 0; m < size; ++m) {
     const uint32_t bits =
         pair(first == nullptr ? bfloat16() : first[m], second == nullptr ? bfloat16() : second[m]);
-    __builtin_memcpy(out + 2 * m * stride, &bits, 4);
+    __builtin_memcpy(out + 2 * m, &bits, 4);
   }
 }
 
-inline void put_left(const bfloat16* const* from, int64_t size, int64_t column, int64_t unit,
-                     int64_t rows, bfloat16* left) {
-#ifdef KERASLLM_AMX  // (rows, kDepth): what a tile loads
-  (void)rows;
-  constexpr int64_t kDepth = TransposedBlock<bfloat16>::kDepth;
-  put_pairs(from[0], from[1], size, kDepth / 2, left + column * kDepth + 2 * unit);
-#else  // (kDepth / 2, rows, 2)
-  const int64_t stride = TransposedBlock<bfloat16>::left_stride(rows);
-  put_pairs(from[0], from[1], size, 1, left + (unit * stride + column) * 2);
-#endif
+// The left operand, which has `rows` columns: its rows 0 .. depth - 1 get row_at(k)[0 .. size),
+// null for zeros, in the columns from `column` on. `depth` is at most kDepth and padded.
+template <class RowAt>
+inline void pack_left(const RowAt& row_at, int64_t size, int64_t column, int64_t depth,
+                      int64_t rows, float* left) {
+  float* to = left + column;
+  for (int64_t k = 0; k < depth; ++k, to += TransposedBlock<float>::left_stride(rows)) {
+    const auto* const from = row_at(k);
+    for (int64_t m = 0; m < size; ++m) {
+      if (from != nullptr) {
+        convert(from[m], to + m);
+      } else {
+        to[m] = 0.0f;
+      }
+    }
+  }
 }
 
-// The right operand, kPanel elements a row.
+#ifdef KERASLLM_AMX
+// `count` elements of two rows in pairs.
+inline Vec load_pairs(const bfloat16* first, const bfloat16* second, int64_t count) {
+  UintVec pairs = {};
+  if (first != nullptr) pairs = reinterpret_cast<UintVec>(load_first(first, count)) >> 16;
+  if (second != nullptr) pairs |= reinterpret_cast<UintVec>(load_first(second, count));
+  return reinterpret_cast<Vec>(pairs);
+}
+
+// (rows, kDepth): what a tile loads. Element by element nearly every one would go to a cache line
+// of its own; kLanes pairs of rows make squares, of whole lines.
+template <class RowAt>
+inline void pack_left(const RowAt& row_at, int64_t size, int64_t column, int64_t depth, int64_t,
+                      bfloat16* left) {
+  constexpr int64_t kDepth = TransposedBlock<bfloat16>::kDepth;
+  static_assert(kDepthMultiple<bfloat16> == 2 * kLanes, "a square's rows");
+  for (int64_t k = 0; k < depth; k += 2 * kLanes) {
+    const bfloat16* from[2 * kLanes];
+    for (int64_t i = 0; i < 2 * kLanes; ++i) from[i] = row_at(k + i);
+    for (int64_t m = 0; m < size; m += kLanes) {
+      const int64_t count = min_of<int64_t>(kLanes, size - m);
+      Vec square[kLanes];
+#pragma GCC unroll 16
+      for (int i = 0; i < kLanes; ++i) {
+        square[i] = load_pairs(from[2 * i] == nullptr ? nullptr : from[2 * i] + m,
+                               from[2 * i + 1] == nullptr ? nullptr : from[2 * i + 1] + m, count);
+      }
+      transpose(square);
+      for (int64_t i = 0; i < count; ++i) {
+        __builtin_memcpy(left + (column + m + i) * kDepth + k, &square[i], sizeof(Vec));
+      }
+    }
+  }
+}
+#else
+template <class RowAt>  // (kDepth / 2, rows, 2)
+inline void pack_left(const RowAt& row_at, int64_t size, int64_t column, int64_t depth,
+                      int64_t rows, bfloat16* left) {
+  const int64_t stride = TransposedBlock<bfloat16>::left_stride(rows);
+  for (int64_t k = 0; k < depth; k += 2) {
+    put_pairs(row_at(k), row_at(k + 1), size, left + k * stride + 2 * column);
+  }
+}
+#endif
+
+// The right operand takes kUnit<Op> rows at a time, kPanel elements each: those with k = unit *
+// kUnit<Op> and the next.
 inline void put_right(const float* const* from, int64_t unit, float* panel) {
   for (int v = 0; v < kPanelVecs; ++v) {
     store(panel + unit * kPanel + v * kLanes,
@@ -80,7 +113,7 @@ inline void put_right(const float* const* from, int64_t unit, float* panel) {
   }
 }
 inline void put_right(const bfloat16* const* from, int64_t unit, bfloat16* panel) {
-  put_pairs(from[0], from[1], kPanel, 1, panel + unit * 2 * kPanel);
+  put_pairs(from[0], from[1], kPanel, panel + unit * 2 * kPanel);
 }
 
 // Adds the product over the first `depth` rows of a block, at most kDepth and, for bfloat16, a

@@ -28,39 +28,51 @@ inline void put_tile_row(const bfloat16* from, float* to) {
   for (int64_t i = 0; i < kMaxRows; ++i) convert(from[i], to + i);
 }
 
-// Row `unit`, or the pair of rows: from[i][0 .. columns); a null pointer stands for a row of zeros.
-template <class T>
-inline void put_columns(const T* const* from, int64_t columns, int64_t unit, float* tiles) {
-  float* to = tiles + unit * kMaxRows;
-  for (int64_t begin = 0; begin < columns; begin += kMaxRows, to += ColumnTiles<float>::kTileSize) {
-    if (from[0] == nullptr) {
-      __builtin_memset(to, 0, kMaxRows * sizeof(float));
-    } else if (begin + kMaxRows <= columns) {
-      put_tile_row(from[0] + begin, to);
-    } else {
-      for (int64_t i = begin; i < columns; ++i) convert(from[0][i], to + i - begin);
+// Rows 0 .. depth - 1, row_at(k)[0 .. columns); null stands for zeros. `depth` is padded.
+template <class RowAt>
+inline void pack_column_tiles(const RowAt& row_at, int64_t columns, int64_t depth, float* tiles) {
+  for (int64_t k = 0; k < depth; ++k) {
+    const auto* const from = row_at(k);
+    float* to = tiles + k * kMaxRows;
+    for (int64_t begin = 0; begin < columns; begin += kMaxRows) {
+      if (from == nullptr) {
+        __builtin_memset(to, 0, kMaxRows * sizeof(float));
+      } else if (begin + kMaxRows <= columns) {
+        put_tile_row(from + begin, to);
+      } else {
+        for (int64_t i = begin; i < columns; ++i) convert(from[i], to + i - begin);
+      }
+      to += ColumnTiles<float>::kTileSize;
     }
   }
 }
 
-inline void put_columns(const bfloat16* const* from, int64_t columns, int64_t unit,
-                        bfloat16* tiles) {
 #ifdef KERASLLM_AMX
-  put_left(from, columns, 0, unit, columns, tiles);
+template <class RowAt>
+inline void pack_column_tiles(const RowAt& row_at, int64_t columns, int64_t depth,
+                              bfloat16* tiles) {
+  pack_left(row_at, columns, 0, depth, columns, tiles);
+}
 #else
+template <class RowAt>
+inline void pack_column_tiles(const RowAt& row_at, int64_t columns, int64_t depth,
+                              bfloat16* tiles) {
   constexpr int64_t kTogether = 8 * kMaxRows;  // pairs, made by vectors and then cut into tiles
-  bfloat16 pairs[2 * kTogether];
-  bfloat16* to = tiles + unit * 2 * kMaxRows;
-  for (int64_t begin = 0; begin < columns; begin += kTogether) {
-    const int64_t count = min_of(kTogether, columns - begin);
-    put_pairs(from[0] == nullptr ? nullptr : from[0] + begin,
-              from[1] == nullptr ? nullptr : from[1] + begin, count, 1, pairs);
-    for (int64_t i = 0; i < count; i += kMaxRows, to += ColumnTiles<bfloat16>::kTileSize) {
-      __builtin_memcpy(to, pairs + 2 * i, 2 * kMaxRows * sizeof(bfloat16));
+  for (int64_t k = 0; k < depth; k += 2) {
+    const bfloat16 *const first = row_at(k), *const second = row_at(k + 1);
+    bfloat16 pairs[2 * kTogether];
+    bfloat16* to = tiles + k * kMaxRows;
+    for (int64_t begin = 0; begin < columns; begin += kTogether) {
+      const int64_t count = min_of(kTogether, columns - begin);
+      put_pairs(first == nullptr ? nullptr : first + begin,
+                second == nullptr ? nullptr : second + begin, count, pairs);
+      for (int64_t i = 0; i < count; i += kMaxRows, to += ColumnTiles<bfloat16>::kTileSize) {
+        __builtin_memcpy(to, pairs + 2 * i, 2 * kMaxRows * sizeof(bfloat16));
+      }
     }
   }
-#endif
 }
+#endif
 
 // Adds the product to c, with rows of kPanel. `depth` is at most kDepth and padded.
 template <class Op>

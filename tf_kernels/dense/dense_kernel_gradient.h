@@ -81,15 +81,10 @@ class KernelGradient {
 
   void pack(int64_t chunk, int64_t block) const {
     const int64_t first = first_row(chunk, block), count = num_rows(chunk, block);
-    Op* const to = tiles(chunk, block);
-    for (int64_t unit = 0; unit * kUnitRows < padded_depth<Op>(count); ++unit) {
-      const T* from[kUnitRows];
-      for (int64_t i = 0; i < kUnitRows; ++i) {
-        const int64_t k = unit * kUnitRows + i;
-        from[i] = k < count ? left_ + (first + k) * left_dim_ : nullptr;
-      }
-      put_columns(from, left_dim_, unit, to);
-    }
+    const auto row_at = [&](int64_t k) {
+      return k < count ? left_ + (first + k) * left_dim_ : nullptr;
+    };
+    pack_column_tiles(row_at, left_dim_, padded_depth<Op>(count), tiles(chunk, block));
   }
 
   // Adds a chunk to the columns of one panel, and writes them out after the last chunk.

@@ -50,8 +50,8 @@ struct TwoProducts {
   int64_t block_rows() const {
     constexpr int64_t kLeast = 3 * kMaxRows, kMost = 16 * kMaxRows;
     constexpr int64_t kCacheBytes = 512 * 1024, kTasks = 16;
-#ifdef KERASLLM_AMX  // tiles have 16 rows
-    constexpr int64_t kWholeRows = sizeof(Operand<T>) == 2 ? 16 : kMaxRows;
+#ifdef KERASLLM_AMX  // two tiles have 32 rows
+    constexpr int64_t kWholeRows = sizeof(Operand<T>) == 2 ? 32 : kMaxRows;
 #else
     constexpr int64_t kWholeRows = kMaxRows;
 #endif

@@ -33,7 +33,7 @@ struct LinearCrossEntropyMemory {
   using Op = Operand<T>;
   Op* row_panels;     // hidden states, transposed, for the logits
   Op* column_panels;  // hidden states for the kernel's gradient
-  float* block;       // (groups, kGroup, rows); null without gradients
+  Op* block;          // (groups, kGroup, rows), as products take them; null without gradients
   float* partials;    // (slots, column_panels, rows, kPanel)
   // (groups, rows): the largest logit, the sum of exp(logit - largest), the sum of logits.
   float *largest, *sum, *total;
@@ -133,7 +133,7 @@ struct LinearCrossEntropyChunk {
       }
     }
     find_labels(group, size, begin, tile);
-    float* const block =
+    Op* const block =
         memory.block == nullptr ? nullptr : memory.block + group * kGroup * width + begin;
     for (int64_t i = 0; i < size; ++i) {
       for (int v = 0; v < kPanelVecs; ++v) {
@@ -249,7 +249,7 @@ struct LinearCrossEntropyChunk {
 
   // (kGroup, width) as the left operand.
   void logits_gradient(int64_t group, float* factors, Op* d_logits) const {
-    const float* const block = memory.block + group * kGroup * width;
+    const Op* const block = memory.block + group * kGroup * width;
     for (int64_t r = 0; r < width; r += kLanes) {
       const Vec largest = load(memory.largest + group * width + r);
       store(factors + r, load(memory.scale + r) * exp_vec(largest - load(memory.peak + r)));
@@ -302,14 +302,8 @@ struct LinearCrossEntropyChunk {
   const float* transposed(int64_t, const float* d_logits, float*) const { return d_logits; }
   const bfloat16* transposed(int64_t group, const bfloat16* d_logits, bfloat16* left) const {
     const int64_t size = group_size(group);
-    for (int64_t unit = 0; 2 * unit < padded_depth<bfloat16>(size); ++unit) {
-      const bfloat16* from[2];
-      for (int64_t i = 0; i < 2; ++i) {
-        const int64_t k = 2 * unit + i;
-        from[i] = k < size ? d_logits + k * width : nullptr;
-      }
-      put_left(from, width, 0, unit, width, left);
-    }
+    const auto row_at = [&](int64_t k) { return k < size ? d_logits + k * width : nullptr; };
+    pack_left(row_at, width, 0, padded_depth<bfloat16>(size), width, left);
     return left;
   }
 

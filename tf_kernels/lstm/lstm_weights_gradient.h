@@ -24,31 +24,29 @@ struct WeightsGradient {
   int64_t rows() const { return rows(sizes); }
 
   // The rows [begin, begin + count) of (time, batch), and zeros up to `depth`.
-  void pack_left(int64_t begin, int64_t count, int64_t depth, Operand<T>* left) const {
+  void pack_inputs_and_hidden(int64_t begin, int64_t count, int64_t depth, Operand<T>* left) const {
     T one;
     store_first(&one, broadcast(1.0f), 1);
-    for (int64_t unit = 0; unit * kUnitRows < depth; ++unit) {
-      const T *inputs[kUnitRows], *hidden[kUnitRows], *bias[kUnitRows];
-      for (int64_t i = 0; i < kUnitRows; ++i) {
-        const int64_t row = begin + unit * kUnitRows + i;
-        const bool there = row < begin + count;
-        const int64_t step = row / sizes.batch, b = row % sizes.batch;
-        const int64_t t = args.shape.go_backwards ? sizes.time - 1 - step : step;
-        inputs[i] = there ? args.inputs + (b * sizes.time + t) * sizes.input_dim : nullptr;
-        hidden[i] = !there     ? nullptr
-                    : step > 0 ? args.hidden + (row - sizes.batch) * sizes.state
-                               : args.initial_hidden + b * sizes.units;
-        bias[i] = there ? &one : nullptr;
-      }
-      put_left(inputs, sizes.input_dim, 0, unit, rows(), left);
-      put_left(hidden, sizes.units, sizes.input_dim, unit, rows(), left);
-      put_left(bias, 1, rows() - 1, unit, rows(), left);
-    }
+    const auto input_at = [&](int64_t k) -> const T* {
+      const int64_t step = (begin + k) / sizes.batch, b = (begin + k) % sizes.batch;
+      const int64_t t = args.shape.go_backwards ? sizes.time - 1 - step : step;
+      return k < count ? args.inputs + (b * sizes.time + t) * sizes.input_dim : nullptr;
+    };
+    const auto hidden_at = [&](int64_t k) -> const T* {
+      const int64_t row = begin + k;
+      if (k >= count) return nullptr;
+      return row < sizes.batch ? args.initial_hidden + row * sizes.units
+                               : args.hidden + (row - sizes.batch) * sizes.state;
+    };
+    const auto bias_at = [&](int64_t k) { return k < count ? &one : nullptr; };
+    pack_left(input_at, sizes.input_dim, 0, depth, rows(), left);
+    pack_left(hidden_at, sizes.units, sizes.input_dim, depth, rows(), left);
+    pack_left(bias_at, 1, rows() - 1, depth, rows(), left);
   }
 
   // All panels of a row of d_gates at a time: they lie side by side.
-  void pack_right(const Operand<T>* d_gates, int64_t count, int64_t depth,
-                  Operand<T>* panels) const {
+  void pack_d_gates(const Operand<T>* d_gates, int64_t count, int64_t depth,
+                    Operand<T>* panels) const {
     for (int64_t unit = 0; unit * kUnitRows < depth; ++unit) {
       for (int64_t p = first; p < last; ++p) {
         const Operand<T>* from[kUnitRows];
@@ -72,8 +70,8 @@ struct WeightsGradient {
     for (int64_t row = begin; row < end; row += Block::kDepth) {
       const int64_t count = min_of(Block::kDepth, end - row);
       const int64_t depth = padded_depth<Operand<T>>(count);
-      pack_left(row, count, depth, left);
-      pack_right(d_gates + (row - begin) * 4 * sizes.state, count, depth, panels);
+      pack_inputs_and_hidden(row, count, depth, left);
+      pack_d_gates(d_gates + (row - begin) * 4 * sizes.state, count, depth, panels);
       for (int64_t p = 0; p < last - first; ++p) {
         transposed_product(left, rows(), depth, panels + p * Block::kPanelSize,
                            products + p * rows() * kPanel);
