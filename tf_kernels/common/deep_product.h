@@ -27,6 +27,15 @@ inline void multiply_deep(const Op* rows, int64_t stride, int64_t count, const O
   } while (k < depth);
 }
 
+// Who multiplies rows with right operands of so many elements in all: the calling thread alone,
+// where that is done before another one is awake.
+inline Parallel& threads_worth_waking(int64_t rows, int64_t elements, Parallel& parallel) {
+  constexpr int64_t kPacking = 16;  // multiply-adds that take the time in which one is packed
+  constexpr int64_t kLeastWork = 8 << 20;
+  static Serial serial;
+  return (rows + kPacking) * elements < kLeastWork ? serial : parallel;
+}
+
 // Where a matrix of so many elements is the right operand, threads pack the panels that they
 // multiply, and up to kRowsByPanels rows pass each of them. A smaller one is packed first, as a
 // whole: then blocks of rows find it in a cache.

@@ -94,8 +94,9 @@ struct Product {
 };
 
 template <class T>
-void forward(const DenseForward<T>& args, Parallel& parallel) {
+void forward(const DenseForward<T>& args, Parallel& pool) {
   const DenseShape& shape = args.shape;
+  Parallel& parallel = threads_worth_waking(shape.rows, shape.input_dim * shape.units, pool);
   const Product<T> product = {shape.rows,  shape.input_dim, shape.units,
                               args.inputs, args.bias,       args.outputs};
   product.run(parallel, [&](int64_t p, Operand<T>* panel) {
@@ -108,8 +109,9 @@ void forward(const DenseForward<T>& args, Parallel& parallel) {
 }
 
 template <class T>
-void backward(const DenseBackward<T>& args, Parallel& parallel) {
+void backward(const DenseBackward<T>& args, Parallel& pool) {
   const DenseShape& shape = args.shape;
+  Parallel& parallel = threads_worth_waking(shape.rows, shape.input_dim * shape.units, pool);
   if (args.d_inputs != nullptr) {
     const Product<T> product = {shape.rows,     shape.units, shape.input_dim,
                                 args.d_outputs, nullptr,     args.d_inputs};

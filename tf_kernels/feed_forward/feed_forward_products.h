@@ -42,9 +42,9 @@ struct TwoProducts {
   // Few rows are few for one matrix; many make up for packing both, until a block of them does not
   // fit into a cache with what it needs.
   bool by_panels() const {
-    const int64_t elements = dim * (kFirsts * depth + kSeconds * columns);
-    return worth_going_by_panels(rows <= kRowsByPanels ? elements : elements / 3);
+    return worth_going_by_panels(rows <= kRowsByPanels ? elements() : elements() / 3);
   }
+  int64_t elements() const { return dim * (kFirsts * depth + kSeconds * columns); }
   // Rows of a block, by the shape alone, as sums over the rows of a block take their order from it:
   // what a block needs stays in the second cache level, and few rows still make work for threads.
   int64_t block_rows() const {
@@ -65,8 +65,9 @@ struct TwoProducts {
   // between(tile) fills tile.to.
   template <class PackFirst, class PackSecond, class Between>
   void run(const PackFirst& pack_first, const PackSecond& pack_second, const Between& between,
-           Parallel& parallel) const {
+           Parallel& pool) const {
     if (rows == 0) return;
+    Parallel& parallel = threads_worth_waking(rows, elements(), pool);
     if (by_panels()) return run_by_panels(pack_first, pack_second, between, parallel);
     const int64_t first_size = first_panel_size(), second_size = second_panel_size();
     const int64_t firsts = kFirsts * first_panels(), seconds = kSeconds * second_panels();
