@@ -5,7 +5,8 @@ from keras import backend, ops
 from kerasllm.ops.dispatch import compiled_by_xla, served
 from kerasllm.ops.few_rows_product import few_rows_product, few_rows_served
 
-# Below so many rows a product is bound by reading the kernel, and packing it first does not pay.
+# Below so many rows a product is bound by reading the kernel, and packing it first does not pay,
+# but where XLA would widen a bfloat16 kernel to float32 at every call.
 FEWEST_ROWS = 32
 
 
@@ -29,7 +30,7 @@ def dense(inputs, kernel, bias=None):
     bias = None if bias is None else ops.convert_to_tensor(bias)
     if few_rows_served(inputs):
         return few_rows_product(inputs, kernel, bias)
-    if not _dense_served(inputs.dtype) or has_few_rows(inputs.shape):
+    if not _dense_served(inputs.dtype) or has_too_few_rows(inputs):
         return composed_dense(inputs, kernel, bias)
     from kerasllm_ops.dense import dense as fused
 
@@ -76,10 +77,12 @@ def _dense_served(dtype):
     return served("dense", dtype) and compiled_by_xla()
 
 
-def has_few_rows(shape):
+def has_too_few_rows(inputs):
     """Whether `(..., input_dim)` has fewer rows than it pays to pack a kernel for."""
+    if backend.standardize_dtype(inputs.dtype) == "bfloat16" and compiled_by_xla():
+        return False
     rows = 1
-    for size in shape[:-1]:
+    for size in inputs.shape[:-1]:
         if size is None:
             return False
         rows *= size

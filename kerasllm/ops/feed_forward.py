@@ -2,7 +2,7 @@
 
 from keras import ops
 
-from kerasllm.ops.dense import composed_dense, dense, has_few_rows
+from kerasllm.ops.dense import composed_dense, dense, has_too_few_rows
 from kerasllm.ops.dispatch import served
 from kerasllm.ops.gelu import composed_gelu, gelu
 
@@ -68,7 +68,7 @@ def composed_feed_forward(
 
 def feed_forward_is_fused(inputs):
     """Whether `feed_forward` takes the fused op for these inputs `(..., input_dim)`."""
-    return served("feed_forward", inputs.dtype) and not has_few_rows(inputs.shape)
+    return served("feed_forward", inputs.dtype) and not has_too_few_rows(inputs)
 
 
 def _cast(bias, dtype):

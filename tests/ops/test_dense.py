@@ -102,8 +102,19 @@ def test_op_is_taken_where_xla_compiles():
     assert not dense_is_fused(inputs)  # eagerly
     few = inputs[: FEWEST_ROWS - 1]
     assert "KerasllmDense" not in op_types(dense, few, kernel, bias, jit_compile=True)
+    # XLA would widen a bfloat16 kernel at every call.
+    half = [tf.cast(tensor, "bfloat16") for tensor in (few, kernel, bias)]
+    assert "KerasllmDense" in op_types(dense, *half, jit_compile=True)
     wide = [tf.cast(tensor, "float64") for tensor in (inputs, kernel, bias)]
     assert "KerasllmDense" not in op_types(dense, *wide, jit_compile=True)
+
+
+@pytest.mark.parametrize("rows", [0, 1, 7, 31])
+def test_few_bfloat16_rows_under_xla(rows):
+    inputs, kernel, bias, _ = (tf.cast(each, "bfloat16") for each in tensors((rows,), 37, 70))
+    outputs = tf.function(dense, jit_compile=True)(inputs, kernel, bias)
+    expected = np.float64(inputs) @ np.float64(kernel) + np.float64(bias)
+    np.testing.assert_allclose(np.float64(outputs), expected, rtol=2**-8, atol=2**-8)
 
 
 def test_tensorflow_that_does_not_tell_of_xla_costs_a_warning_only(monkeypatch):

@@ -149,6 +149,26 @@ def test_few_rows_and_other_dtypes_are_left_to_keras():
 
 
 @needs_native
+@pytest.mark.parametrize("rows", [0, 1, 7])
+def test_few_bfloat16_rows_are_fused_under_xla(rows):
+    arguments = {
+        name: tf.cast(tensor, "bfloat16") for name, tensor in tensors((rows,), 37, 70, 20).items()
+    }
+    taken = []
+
+    def call(inputs):
+        taken.append(feed_forward_is_fused(inputs))
+        return feed_forward(**{**arguments, "inputs": inputs})
+
+    outputs = tf.function(call, jit_compile=True)(arguments["inputs"])
+    assert taken == [True]
+    wide = {name: tf.cast(tensor, "float64") for name, tensor in arguments.items()}
+    np.testing.assert_allclose(
+        np.float64(outputs), composed_feed_forward(**wide), rtol=2**-7, atol=2**-7
+    )
+
+
+@needs_native
 def test_an_unknown_batch_may_be_empty():
     arguments = tensors((40,), 5, 6, 7)
     kernels = {name: arguments[name] for name in NAMES[1:]}
