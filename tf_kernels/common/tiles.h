@@ -161,8 +161,8 @@ inline void multiply_tiles(const bfloat16* a, int64_t lda, int64_t depth, const 
   tile_store<3>(c + 48, c_stride);
 }
 
-// 32 rows of a times a panel, half of it at a time: of the tiles that a product reads, two of A and
-// two of B are for four products, where one of A and four of B would be.
+// 32 rows of a times a panel, half of it at a time: four loads, two of them of the panel, serve
+// four products, where 16 rows take five loads, four of them of the panel.
 inline void multiply_tiles_of_32_rows(const bfloat16* a, int64_t lda, int64_t depth,
                                       const bfloat16* panel, float* c, int64_t ldc,
                                       bool accumulate) {
